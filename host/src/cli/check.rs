@@ -1,0 +1,98 @@
+//! `feedgate check`: would this configuration run? Reads every file and loads every plugin, and connects nowhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::fail;
+use crate::codec::OpenCodec;
+use crate::config::{Config, ProviderConfig};
+use crate::plugin::{Engine, Plugin};
+use crate::plugins_dir;
+use crate::provider::Provider;
+use crate::status::Status;
+
+/// Exit code 0 when everything would run, 1 when something would not, 2 when the configuration is refused.
+pub fn check(path: &Path, json: bool) -> ExitCode {
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(error) => return fail(&error.to_string()),
+    };
+    let listing = match plugins_dir::scan(&config.plugins_dir) {
+        Ok(listing) => listing,
+        Err(error) => return fail(&format!("plugins_dir {}: {error}", config.plugins_dir.display())),
+    };
+    let engine = match Engine::new(config.plugin_limits.clone()) {
+        Ok(engine) => engine,
+        Err(error) => return fail(&error),
+    };
+    let mut providers = config.providers.clone();
+    let mut problems: BTreeMap<String, String> = BTreeMap::new();
+    let mut plugins: BTreeMap<String, Plugin> = BTreeMap::new();
+    for name in listing.keys() {
+        let Some((stem, is_plugin)) = plugins_dir::stem(name) else { continue };
+        let file = config.plugins_dir.join(name);
+        if is_plugin {
+            let read = plugins_dir::read(&file, engine.limits().max_file_bytes);
+            match read.and_then(|bytes| engine.load_blocking(&bytes)) {
+                Ok(plugin) => drop(plugins.insert(stem.to_owned(), plugin)),
+                Err(error) => drop(problems.insert(format!("plugin {name}"), error.to_string())),
+            }
+        } else if config.providers.contains_key(stem) {
+            let why = format!("{} and the section [provider.{stem}] both configure it", file.display());
+            problems.insert(format!("provider {stem}"), why);
+        } else {
+            match ProviderConfig::load(&file, stem) {
+                Ok(provider) => drop(providers.insert(stem.to_owned(), provider)),
+                Err(error) => drop(problems.insert(format!("provider {stem}"), error.to_string())),
+            }
+        }
+    }
+    let status = Status::default();
+    for (name, provider) in &providers {
+        let checked = match plugins.get(&provider.plugin) {
+            _ if !provider.enabled => Ok(()),
+            None => Err(format!("plugin {}.wasm is not there or was refused", provider.plugin)),
+            Some(plugin) => check_provider(name, plugin, provider, &status),
+        };
+        if let Err(why) = checked {
+            problems.insert(format!("provider {name}"), why);
+        }
+    }
+    let used: BTreeSet<&String> = providers.values().map(|provider| &provider.plugin).collect();
+    let idle: Vec<&String> = plugins.keys().filter(|stem| !used.contains(stem) && !config.autostart).collect();
+    if json {
+        let report = json!({
+            "ok": problems.is_empty(), "plugins": plugins.keys().collect::<Vec<_>>(),
+            "providers": providers.keys().collect::<Vec<_>>(), "idle_plugins": idle, "problems": problems,
+        });
+        println!("{report:#}");
+    } else {
+        println!("{} plugins, {} providers", plugins.len(), providers.len());
+        for stem in idle {
+            println!("  idle: plugin {stem} is configured nowhere, and autostart is off");
+        }
+        for (what, why) in &problems {
+            println!("  PROBLEM: {what}: {why}");
+        }
+        println!("{}", if problems.is_empty() { "ok" } else { "not ok" });
+    }
+    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn check_provider(name: &str, plugin: &Plugin, config: &ProviderConfig, status: &Status) -> Result<(), String> {
+    Provider::new(name, plugin.clone(), config.clone(), status, Arc::default())?;
+    let open = plugin.configured(name.into(), config.settings.clone());
+    // The caller is a thread of the runtime, where another one may not be entered.
+    std::thread::scope(|scope| {
+        let probe = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(|e| e.to_string())?;
+            runtime.block_on(open.open()).map(drop).map_err(|death| death.to_string())
+        });
+        probe.join().unwrap_or_else(|_| Err("configuring it ended in a panic".to_owned()))
+    })
+}

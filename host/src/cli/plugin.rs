@@ -1,0 +1,196 @@
+//! `feedgate plugin …`: building, inspecting and replaying plugins, without a daemon.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde_json::{Value as Json, json};
+
+use super::fail;
+use crate::description::{Bucket, Description, Scope};
+use crate::observation::ValueKind;
+use crate::plugin::{Digest, Engine, LoadError, Plugin, PluginLimits, componentize};
+use crate::{plugin_build, plugins_dir, replay};
+
+/// Builds, makes components of what came out, and moves each into place when it is whole.
+pub fn build(directory: &Path, out: &Path) -> ExitCode {
+    let built = match plugin_build::build(directory, |line| eprintln!("feedgate: {line}")) {
+        Ok(built) => built,
+        Err(error) => return fail(&error.to_string()),
+    };
+    for file in built {
+        match install(&file, out) {
+            Ok(line) => println!("{line}"),
+            Err(error) => return fail(&format!("{}: {error}", file.display())),
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Copies one built file into `out` as a component, under a hidden name first: a daemon that watches the directory
+/// never sees half of it.
+pub fn install(file: &Path, out: &Path) -> Result<String, String> {
+    let bytes = std::fs::read(file).map_err(|e| e.to_string())?;
+    let component = componentize(&bytes).map_err(|e| e.to_string())?;
+    let name = file.file_name().ok_or("it has no name")?;
+    std::fs::create_dir_all(out).map_err(|e| e.to_string())?;
+    let hidden = out.join(format!(".{}.tmp", name.to_string_lossy()));
+    let target = out.join(name);
+    std::fs::write(&hidden, &component).map_err(|e| e.to_string())?;
+    std::fs::rename(&hidden, &target).map_err(|e| e.to_string())?;
+    Ok(format!("{}  {} KiB  sha256 {}", target.display(), component.len() >> 10, Digest::of(&component)))
+}
+
+fn load(file: &Path) -> Result<(Engine, Plugin), String> {
+    let engine = Engine::new(PluginLimits::default())?;
+    let read = plugins_dir::read(file, engine.limits().max_file_bytes);
+    let loaded = std::thread::scope(|scope| {
+        // A thread of the runtime may not enter another one.
+        let load = scope.spawn(|| read.and_then(|bytes| engine.load_blocking(&bytes)));
+        load.join().unwrap_or_else(|_| Err(LoadError::Compile("loading it ended in a panic".to_owned())))
+    });
+    match loaded {
+        Ok(plugin) => Ok((engine, plugin)),
+        Err(error) => Err(format!("{}: {error}", file.display())),
+    }
+}
+
+/// Exit code 0 for a plugin of this host, 2 for anything else.
+pub fn inspect(file: &Path, json: bool) -> ExitCode {
+    let (_engine, plugin) = match load(file) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(&error),
+    };
+    let report = report(&plugin);
+    if json {
+        println!("{report:#}");
+    } else {
+        print_report(&report, 0);
+    }
+    ExitCode::SUCCESS
+}
+
+fn report(plugin: &Plugin) -> Json {
+    let description = plugin.description();
+    let fit = plugin.fit();
+    let worlds: Vec<&str> = [(fit.websocket, "websocket-provider"), (fit.http, "http-provider")]
+        .into_iter()
+        .filter_map(|(has, world)| has.then_some(world))
+        .collect();
+    json!({
+        "name": description.name,
+        "version": description.version,
+        "summary": description.summary,
+        "documentation": description.documentation,
+        "worlds": worlds,
+        "size": plugin.size(),
+        "sha256": plugin.digest().to_string(),
+        "imports": fit.imports,
+        "exports": fit.exports,
+        "wasi": if fit.wasi { "imported; it gets an empty one" } else { "not imported" },
+        "origins": description.origins.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "values": description.values.iter().copied().map(ValueKind::as_str).collect::<Vec<_>>(),
+        "default_ids": description.default_ids,
+        "secrets": description.secrets.iter().map(|secret| json!({
+            "name": secret.name, "purpose": secret.purpose, "required": secret.required,
+        })).collect::<Vec<_>>(),
+        "limits": limits(description),
+        "settings_schema": description.settings_schema,
+    })
+}
+
+fn limits(description: &Description) -> Json {
+    let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let bucket = |bucket: &Bucket| {
+        let scope = if bucket.scope == Scope::Origin { "origin" } else { "connection" };
+        format!(
+            "at most {} {} in {} ms per {scope}{}",
+            bucket.count,
+            bucket.what.as_str(),
+            ms(bucket.per),
+            if bucket.counts_control_frames { ", pings and pongs counted" } else { "" }
+        )
+    };
+    let mut limits = json!({ "buckets": description.buckets.iter().map(bucket).collect::<Vec<_>>() });
+    if let Some(websocket) = &description.websocket {
+        limits["websocket"] = json!({
+            "ids_per_connection": websocket.ids_per_connection,
+            "ids_per_message": websocket.ids_per_message,
+            "heartbeat_ms": websocket.heartbeat.map(|(interval, _)| ms(interval)),
+            "idle_timeout_ms": websocket.idle_timeout.map(ms),
+            "max_age_ms": websocket.max_age.map(ms),
+            "first_send_delay_ms": ms(websocket.first_send_delay),
+            "waits_for_ready": websocket.waits_for_ready,
+            "acknowledges": websocket.acknowledges,
+            "compression": format!("{:?}", websocket.compression),
+        });
+    }
+    if let Some(http) = &description.http {
+        limits["http"] = json!({
+            "poll_interval_ms": ms(http.poll_interval),
+            "timeout_ms": ms(http.timeout),
+            "max_in_flight": http.max_in_flight,
+        });
+    }
+    limits
+}
+
+/// The same as the JSON, for people.
+fn print_report(report: &Json, indent: usize) {
+    let Json::Object(fields) = report else { return };
+    for (name, value) in fields {
+        let name = name.replace('_', " ");
+        let plain = |value: &Json| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        match value {
+            Json::Object(_) if name != "settings schema" => {
+                println!("{:indent$}{name}", "");
+                print_report(value, indent + 2);
+            }
+            Json::Array(list) if list.is_empty() => println!("{:indent$}{name:<20} none", ""),
+            Json::Array(list) => {
+                for (number, item) in list.iter().enumerate() {
+                    let label = if number == 0 { name.as_str() } else { "" };
+                    println!("{:indent$}{label:<20} {}", "", plain(item));
+                }
+            }
+            Json::Null => println!("{:indent$}{name:<20} none", ""),
+            value => println!("{:indent$}{name:<20} {}", "", plain(value)),
+        }
+    }
+}
+
+/// Exit code 0 when the whole recording was read, 2 when plugin or recording cannot be.
+pub async fn replay(plugin: &Path, recording: &Path, ids: Vec<String>, settings: Option<String>) -> ExitCode {
+    let (_engine, plugin) = match load(plugin) {
+        Ok(loaded) => loaded,
+        Err(error) => return fail(&error),
+    };
+    let header = replay::open(recording)
+        .map_err(replay::ReplayError::from)
+        .and_then(|mut lines| replay::header(&mut lines))
+        .and_then(|header| Ok((header, replay::open(recording)?)));
+    let (header, mut lines) = match header {
+        Ok(opened) => opened,
+        Err(error) => return fail(&format!("{}: {error}", recording.display())),
+    };
+    let ids = [ids, header.ids, plugin.description().default_ids.clone()].into_iter().find(|ids| !ids.is_empty());
+    let settings = settings.or_else(|| header.settings.map(|settings| settings.to_string()));
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut broken = false;
+    let replayed = replay::replay(
+        &plugin,
+        &mut lines,
+        &ids.unwrap_or_default(),
+        settings.as_deref().unwrap_or("{}"),
+        // A closed pipe (`| head`) ends the printing, not the program.
+        |event| broken |= !broken && writeln!(out, "{event}").is_err(),
+    )
+    .await;
+    if out.flush().is_err() && !broken {
+        return fail("the output cannot be written");
+    }
+    match replayed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&format!("{}: {error}", recording.display())),
+    }
+}

@@ -1,0 +1,93 @@
+//! `feedgate run`: the daemon in the foreground, until SIGINT or SIGTERM; SIGHUP reads the configuration again.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::{Logs, fail};
+use crate::supervisor::{ConfigSource, Daemon};
+
+/// Exit code 0 after a clean stop, 1 when something did not stop in time, 2 when it did not start.
+pub async fn run(config: PathBuf, logs: &Logs) -> ExitCode {
+    logs.start("info");
+    // Before anything is started, so that a signal that comes early is not lost.
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&format!("cannot listen for signals: {error}")),
+    };
+    let daemon = match Daemon::start(ConfigSource::File(config)).await {
+        Ok(daemon) => daemon,
+        Err(error) => return fail(&error.to_string()),
+    };
+    if let Some(address) = daemon.api() {
+        tracing::info!("API at http://{address}/");
+    }
+    loop {
+        match signals.next().await {
+            Signal::Reload => daemon.reload(),
+            Signal::Stop => break,
+        }
+    }
+    tracing::info!("stopping");
+    let in_time = tokio::select! {
+        in_time = daemon.stop() => in_time,
+        // Whoever asks twice means it.
+        () = signals.stop() => false,
+    };
+    if in_time { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+enum Signal {
+    Reload,
+    Stop,
+}
+
+#[cfg(unix)]
+struct Signals {
+    hangup: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> Signal {
+        tokio::select! {
+            _ = self.hangup.recv() => Signal::Reload,
+            _ = self.interrupt.recv() => Signal::Stop,
+            _ = self.terminate.recv() => Signal::Stop,
+        }
+    }
+}
+
+#[cfg(not(unix))]
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self)
+    }
+
+    async fn next(&mut self) -> Signal {
+        // Without a console there is nothing to wait for.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        Signal::Stop
+    }
+}
+
+impl Signals {
+    async fn stop(&mut self) {
+        while !matches!(self.next().await, Signal::Stop) {}
+    }
+}

@@ -1,0 +1,280 @@
+//! Counters, as Prometheus reads them. Every label has a bounded set of values: providers by name, causes and results
+//! by the words of their enums; never an id.
+
+use std::fmt;
+use std::sync::Arc;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::store::{State, Store};
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct Provider {
+    provider: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct WithCause {
+    provider: String,
+    cause: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct WithState {
+    provider: String,
+    state: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct WithCall {
+    provider: String,
+    call: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct WithResult {
+    result: &'static str,
+}
+
+/// What became of one value, or of one id in an answer.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub enum Outcome {
+    Observed,
+    Unchanged,
+    /// Older than what is held.
+    Older,
+    /// Held already.
+    Duplicate,
+    Unresolved,
+    Rejected,
+    /// A frame or an answer that the plugin could not read.
+    Malformed,
+    /// A value that the host cannot use: no number, an absurd time.
+    Unusable,
+    /// For a key that nobody asked for.
+    UnknownKey,
+}
+
+const OUTCOMES: [&str; 9] = [
+    "observed",
+    "unchanged",
+    "older",
+    "duplicate",
+    "unresolved",
+    "rejected",
+    "malformed",
+    "unusable",
+    "unknown-key",
+];
+
+/// Which export was called.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub enum Call {
+    Open,
+    Connect,
+    Subscribe,
+    Heartbeat,
+    HandleMessages,
+    CreateRequests,
+    ParseResponse,
+}
+
+const CALLS: [&str; 7] =
+    ["open", "connect", "subscribe", "heartbeat", "handle-messages", "create-requests", "parse-response"];
+
+/// From 1 µs to 1 s: a parse of one frame takes one or two, a configure of an interpreter tens of thousands.
+const CALL_BUCKETS: [f64; 13] = [
+    0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.025, 0.1, 1.0,
+];
+
+/// Every metric of the process.
+pub struct Metrics {
+    registry: Registry,
+    connections_open: Family<Provider, Gauge>,
+    connects: Family<Provider, Counter>,
+    disconnects: Family<WithCause, Counter>,
+    frames_received: Family<Provider, Counter>,
+    bytes_received: Family<Provider, Counter>,
+    frames_sent: Family<Provider, Counter>,
+    requests: Family<WithCause, Counter>,
+    polls: Family<WithCause, Counter>,
+    outcomes: Family<WithCause, Counter>,
+    calls: Family<WithCall, Histogram, fn() -> Histogram>,
+    deaths: Family<WithCause, Counter>,
+    ids: Family<WithState, Gauge>,
+    newest_age: Family<Provider, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    plugin_loads: Family<WithResult, Counter>,
+    config_reloads: Family<WithResult, Counter>,
+    task_panics: Counter,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("feedgate");
+        let calls: Family<WithCall, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(|| Histogram::new(CALL_BUCKETS));
+        let metrics = Self {
+            connections_open: Family::default(),
+            connects: Family::default(),
+            disconnects: Family::default(),
+            frames_received: Family::default(),
+            bytes_received: Family::default(),
+            frames_sent: Family::default(),
+            requests: Family::default(),
+            polls: Family::default(),
+            outcomes: Family::default(),
+            calls,
+            deaths: Family::default(),
+            ids: Family::default(),
+            newest_age: Family::default(),
+            plugin_loads: Family::default(),
+            config_reloads: Family::default(),
+            task_panics: Counter::default(),
+            registry: Registry::default(),
+        };
+        let r = &mut registry;
+        r.register("connections_open", "WebSocket connections that are open", metrics.connections_open.clone());
+        r.register("connects", "WebSocket connections that were opened", metrics.connects.clone());
+        r.register("disconnects", "WebSocket connections and attempts that ended, by cause", metrics.disconnects.clone());
+        r.register("frames_received", "WebSocket messages received", metrics.frames_received.clone());
+        r.register("bytes_received", "Payload bytes received", metrics.bytes_received.clone());
+        r.register("frames_sent", "WebSocket messages sent", metrics.frames_sent.clone());
+        r.register("requests", "HTTP requests, by result", metrics.requests.clone());
+        r.register("polls", "Polls, by result", metrics.polls.clone());
+        r.register("outcomes", "What became of values and ids, by kind", metrics.outcomes.clone());
+        r.register("plugin_call_seconds", "Time in plugin calls; handle-messages is sampled", metrics.calls.clone());
+        r.register("plugin_deaths", "Plugin instances that died, by cause", metrics.deaths.clone());
+        r.register("ids", "Ids by state", metrics.ids.clone());
+        r.register("newest_age_seconds", "Age of the provider's newest value", metrics.newest_age.clone());
+        r.register("plugin_loads", "Plugin files that were loaded or refused", metrics.plugin_loads.clone());
+        r.register("config_reloads", "Configurations that were applied or refused", metrics.config_reloads.clone());
+        r.register("task_panics", "Tasks of the host that panicked", metrics.task_panics.clone());
+        Self { registry, ..metrics }
+    }
+}
+
+impl Metrics {
+    /// One provider's counters, found once so that the message path looks nothing up.
+    pub fn provider(self: &Arc<Self>, name: &str) -> ProviderMetrics {
+        let provider = || Provider { provider: name.to_owned() };
+        ProviderMetrics {
+            all: self.clone(),
+            name: name.into(),
+            connections_open: self.connections_open.get_or_create_owned(&provider()),
+            connects: self.connects.get_or_create_owned(&provider()),
+            frames_received: self.frames_received.get_or_create_owned(&provider()),
+            bytes_received: self.bytes_received.get_or_create_owned(&provider()),
+            frames_sent: self.frames_sent.get_or_create_owned(&provider()),
+            outcomes: OUTCOMES.map(|cause| {
+                self.outcomes.get_or_create_owned(&WithCause { provider: name.to_owned(), cause })
+            }),
+            calls: CALLS.map(|call| self.calls.get_or_create_owned(&WithCall { provider: name.to_owned(), call })),
+        }
+    }
+
+    /// Drops what is kept of a provider that is no longer configured.
+    pub fn forget_gauges(&self, name: &str) {
+        let provider = Provider { provider: name.to_owned() };
+        self.newest_age.remove(&provider);
+        self.connections_open.remove(&provider);
+        for state in State::ALL {
+            self.ids.remove(&WithState { provider: name.to_owned(), state: state.as_str() });
+        }
+    }
+
+    pub fn plugin_load(&self, good: bool) {
+        self.plugin_loads.get_or_create(&WithResult { result: if good { "loaded" } else { "refused" } }).inc();
+    }
+
+    pub fn config_reload(&self, good: bool) {
+        self.config_reloads.get_or_create(&WithResult { result: if good { "applied" } else { "refused" } }).inc();
+    }
+
+    pub fn task_panic(&self) {
+        self.task_panics.inc();
+    }
+
+    /// The text format, with the gauges that follow the store brought up to date.
+    pub fn render(&self, store: &Store) -> String {
+        for slots in store.providers() {
+            let provider = slots.name().to_string();
+            if let Some(age) = slots.newest_age() {
+                self.newest_age.get_or_create(&Provider { provider: provider.clone() }).set(age.as_secs_f64());
+            }
+            let readings = slots.read_all();
+            for state in State::ALL {
+                let count = readings.iter().filter(|reading| reading.state == state).count();
+                self.ids
+                    .get_or_create(&WithState { provider: provider.clone(), state: state.as_str() })
+                    .set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+        let mut text = String::new();
+        // Writing into a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+/// One provider's counters.
+#[derive(Clone, Debug)]
+pub struct ProviderMetrics {
+    all: Arc<Metrics>,
+    name: Arc<str>,
+    pub connections_open: Gauge,
+    pub connects: Counter,
+    pub frames_received: Counter,
+    pub bytes_received: Counter,
+    pub frames_sent: Counter,
+    outcomes: [Counter; OUTCOMES.len()],
+    calls: [Histogram; CALLS.len()],
+}
+
+impl ProviderMetrics {
+    pub fn outcome(&self, outcome: Outcome) {
+        self.outcomes[outcome as usize].inc();
+    }
+
+    /// Every kind of outcome with its count, for the API.
+    pub fn outcomes(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        OUTCOMES.into_iter().zip(self.outcomes.iter().map(Counter::get))
+    }
+
+    pub fn call(&self, call: Call, took: std::time::Duration) {
+        self.calls[call as usize].observe(took.as_secs_f64());
+    }
+
+    pub fn disconnect(&self, cause: &'static str) {
+        self.with_cause(&self.all.disconnects, cause);
+    }
+
+    pub fn request(&self, result: &'static str) {
+        self.with_cause(&self.all.requests, result);
+    }
+
+    pub fn poll(&self, result: &'static str) {
+        self.with_cause(&self.all.polls, result);
+    }
+
+    pub fn death(&self, cause: &'static str) {
+        self.with_cause(&self.all.deaths, cause);
+    }
+
+    fn with_cause(&self, family: &Family<WithCause, Counter>, cause: &'static str) {
+        family.get_or_create(&WithCause { provider: self.name.to_string(), cause }).inc();
+    }
+}

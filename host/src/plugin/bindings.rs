@@ -1,0 +1,37 @@
+//! Types generated from `wit/`. Nothing else: conversions are in `convert`, calls in `instance`.
+
+#[expect(clippy::all, reason = "generated; the documentation is the contract's, in wit/")]
+mod generated {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "provider",
+    });
+}
+
+pub(crate) use generated::Provider;
+pub(crate) use generated::exports::feedgate::provider::{describe, http, websocket};
+pub(crate) use generated::feedgate::provider::{description, log, types};
+
+use wasmtime::component::{ComponentType, Lower};
+
+/// `types.frame` on its way in, borrowed from the socket's buffer.
+#[derive(Copy, Clone, ComponentType, Lower)]
+#[component(variant)]
+pub(crate) enum FrameParam<'a> {
+    #[component(name = "text")]
+    Text(&'a str),
+    #[component(name = "binary")]
+    Binary(&'a [u8]),
+    #[component(name = "ping")]
+    #[expect(dead_code, reason = "the case belongs to the type, and the host never hands a ping in")]
+    Ping(&'a [u8]),
+}
+
+/// `types.response` on its way in: the body is borrowed.
+#[derive(Clone, ComponentType, Lower)]
+#[component(record)]
+pub(crate) struct ResponseParam<'a> {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<types::Header>,
+    pub(crate) body: &'a [u8],
+}

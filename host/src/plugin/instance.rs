@@ -1,0 +1,413 @@
+//! One live instance: a store of its own, budgets on every call, and the codec traits.
+//!
+//! A trap poisons the whole store, so a dead instance is never entered again and is dropped with its connection. Calls
+//! are synchronous (half the cost of asynchronous ones); only a plugin that imports WASI, whose host functions may
+//! block, is called the other way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::{
+    ComponentExportIndex, ComponentNamedList, Func, Instance, InstancePre, Lift, Lower, ResourceTable, TypedFunc,
+};
+use wasmtime::{Store, Trap};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use super::bindings::{FrameParam, ResponseParam, describe, description, http, log, types, websocket};
+use super::limits::{Limiter, PluginLimits};
+use super::{EPOCH_TICK, convert, wasi};
+use crate::codec::{
+    CodecError, Context, Death, Event, Frame, HttpCodec, Incoming, Outcome, PlannedRequest, Response, Step,
+    Subscription, WebSocketCodec,
+};
+use crate::observation::{Key, ValueKind};
+
+/// What host functions see.
+pub(super) struct Inside {
+    provider: Arc<str>,
+    limiter: Limiter,
+    log_lines: LogLines,
+    /// Only for plugins that import it.
+    wasi: Option<WasiCtx>,
+    table: ResourceTable,
+}
+
+impl WasiView for Inside {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        // Present before the first call of a plugin that imports WASI, and nobody else has these functions linked.
+        let ctx = self.wasi.get_or_insert_with(|| wasi::context(&self.provider));
+        WasiCtxView { ctx, table: &mut self.table }
+    }
+}
+
+impl types::Host for Inside {}
+impl description::Host for Inside {}
+
+impl log::Host for Inside {
+    fn log(&mut self, level: log::Level, text: String) {
+        if !self.log_lines.admit() {
+            return;
+        }
+        let text = cut(&text, wasi::MAX_LINE);
+        let provider = &*self.provider;
+        match level {
+            log::Level::Debug => tracing::debug!(provider, "{text}"),
+            log::Level::Info => tracing::info!(provider, "{text}"),
+            log::Level::Warn => tracing::warn!(provider, "{text}"),
+            log::Level::Error => tracing::error!(provider, "{text}"),
+        }
+    }
+}
+
+/// So many lines a second; the first one after a drop says how many were lost.
+struct LogLines {
+    per_second: u32,
+    second: u64,
+    used: u32,
+    dropped: u64,
+    started: tokio::time::Instant,
+}
+
+impl LogLines {
+    fn admit(&mut self) -> bool {
+        let second = self.started.elapsed().as_secs();
+        if second != self.second {
+            (self.second, self.used) = (second, 0);
+            if self.dropped > 0 {
+                tracing::warn!(dropped = self.dropped, "plugin log lines over plugin_limits.log_lines_per_second");
+                self.dropped = 0;
+            }
+        }
+        self.used += 1;
+        let admitted = self.used <= self.per_second;
+        self.dropped += u64::from(!admitted);
+        admitted
+    }
+}
+
+/// Where the exports are, found once for each plugin.
+#[derive(Clone)]
+pub(super) struct Exports {
+    pub(super) describe: ComponentExportIndex,
+    pub(super) configure: ComponentExportIndex,
+    pub(super) http: Option<[ComponentExportIndex; 2]>,
+    pub(super) websocket: Option<[ComponentExportIndex; 5]>,
+}
+
+type Subscriptions = (types::Context, Vec<types::Subscription>);
+type Frames = (Result<Vec<types::Frame>, types::Error>,);
+type HandleMessages<'a> = (types::Context, &'a [FrameParam<'a>]);
+type ParseResponse<'a> = (types::Context, &'a [u32], ResponseParam<'a>);
+type Outcomes = (Result<Vec<http::Outcome>, types::Error>,);
+
+struct HttpCalls {
+    create_requests: TypedFunc<Subscriptions, (Result<Vec<http::PlannedRequest>, types::Error>,)>,
+    parse_response: Borrowing,
+}
+
+struct WebSocketCalls {
+    connect: TypedFunc<
+        (types::Context, Vec<types::Subscription>, Option<types::Response>),
+        (Result<websocket::Step, types::Error>,),
+    >,
+    subscribe: TypedFunc<Subscriptions, Frames>,
+    unsubscribe: TypedFunc<Subscriptions, Frames>,
+    heartbeat: TypedFunc<(types::Context,), (Vec<types::Frame>,)>,
+    handle_messages: Borrowing,
+}
+
+/// A function that takes borrowed arguments. Its type is checked once; a typed handle cannot be kept, because it would
+/// name one lifetime for all calls.
+struct Borrowing(Func);
+
+impl Borrowing {
+    fn check<P, R>(store: &mut Store<Inside>, instance: &Instance, at: &ComponentExportIndex) -> wasmtime::Result<Self>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        Ok(Self(*instance.get_typed_func::<P, R>(store, at)?.func()))
+    }
+
+    #[expect(unsafe_code, reason = "a type check for each frame would cost more than the call")]
+    fn typed<P, R>(&self) -> TypedFunc<P, R>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        // SAFETY: `check` found the function to have these types; its two users name the same aliases as their checks,
+        // which differ in lifetimes only.
+        unsafe { TypedFunc::new_unchecked(self.0) }
+    }
+}
+
+/// Time for one call, and the knob that sets it.
+#[derive(Copy, Clone)]
+pub(super) struct Budget {
+    time: Duration,
+    knob: &'static str,
+}
+
+/// A live component instance.
+pub struct PluginInstance {
+    store: Store<Inside>,
+    limits: Arc<PluginLimits>,
+    /// Imports WASI: calls go the asynchronous way.
+    wasi: bool,
+    dead: bool,
+    http: Option<HttpCalls>,
+    websocket: Option<WebSocketCalls>,
+    configure: TypedFunc<(String,), (Result<types::ValueKind, describe::SettingsError>,)>,
+    describe: TypedFunc<(), (description::Description,)>,
+}
+
+impl PluginInstance {
+    pub(super) async fn new(
+        pre: &InstancePre<Inside>,
+        exports: &Exports,
+        wasi: bool,
+        provider: &Arc<str>,
+        limits: &Arc<PluginLimits>,
+    ) -> Result<Self, Death> {
+        let inside = Inside {
+            provider: provider.clone(),
+            limiter: Limiter::new(limits),
+            log_lines: LogLines {
+                per_second: limits.log_lines_per_second,
+                second: 0,
+                used: 0,
+                dropped: 0,
+                started: tokio::time::Instant::now(),
+            },
+            wasi: None,
+            table: ResourceTable::new(),
+        };
+        let mut store = Store::new(pre.engine(), inside);
+        store.limiter(|inside| &mut inside.limiter);
+        store.set_hostcall_fuel(limits.max_result_bytes);
+        let budget = Budget { time: limits.init, knob: "init_ms" };
+        store.set_epoch_deadline(ticks(budget.time));
+        // The start functions of a plugin are its code too: they run under the same budget.
+        let made = if wasi { pre.instantiate_async(&mut store).await } else { pre.instantiate(&mut store) };
+        let instance = made.map_err(|e| match death(&e, &mut store, budget) {
+            Death::BadResult(text) => Death::Instantiate(text),
+            death => death,
+        })?;
+        let check = |e: wasmtime::Error| Death::BadResult(format!("{e:#}"));
+        let describe = instance.get_typed_func(&mut store, &exports.describe).map_err(check)?;
+        let configure = instance.get_typed_func(&mut store, &exports.configure).map_err(check)?;
+        let http = match &exports.http {
+            None => None,
+            Some([create_requests, parse_response]) => Some(HttpCalls {
+                create_requests: instance.get_typed_func(&mut store, create_requests).map_err(check)?,
+                parse_response: Borrowing::check::<ParseResponse<'_>, Outcomes>(&mut store, &instance, parse_response)
+                    .map_err(check)?,
+            }),
+        };
+        let websocket = match &exports.websocket {
+            None => None,
+            Some([connect, subscribe, unsubscribe, heartbeat, handle_messages]) => Some(WebSocketCalls {
+                connect: instance.get_typed_func(&mut store, connect).map_err(check)?,
+                subscribe: instance.get_typed_func(&mut store, subscribe).map_err(check)?,
+                unsubscribe: instance.get_typed_func(&mut store, unsubscribe).map_err(check)?,
+                heartbeat: instance.get_typed_func(&mut store, heartbeat).map_err(check)?,
+                handle_messages: Borrowing::check::<HandleMessages<'_>, (Vec<websocket::Event>,)>(
+                    &mut store,
+                    &instance,
+                    handle_messages,
+                )
+                .map_err(check)?,
+            }),
+        };
+        Ok(Self { store, limits: limits.clone(), wasi, dead: false, http, websocket, configure, describe })
+    }
+
+    /// What the plugin says of itself. For an instance of its own.
+    pub(super) async fn describe(&mut self) -> Result<description::Description, Death> {
+        let budget = self.init();
+        let describe = self.describe;
+        self.call(describe, (), budget).await.map(|(description,)| description)
+    }
+
+    /// Hands the settings over. Before anything else.
+    pub(super) async fn configure(&mut self, settings: &str) -> Result<ValueKind, Death> {
+        let budget = self.init();
+        let configure = self.configure;
+        let (result,) = self.call(configure, (settings.to_owned(),), budget).await?;
+        result.map(convert::value_kind).map_err(convert::settings_error)
+    }
+
+    fn init(&self) -> Budget {
+        Budget { time: self.limits.init, knob: "init_ms" }
+    }
+
+    fn build(&self) -> Budget {
+        Budget { time: self.limits.build, knob: "build_ms" }
+    }
+
+    fn parse(&self, bytes: usize) -> Budget {
+        let kib = u32::try_from(bytes >> 10).unwrap_or(u32::MAX);
+        Budget {
+            time: self.limits.parse.saturating_add(self.limits.parse_per_kib.saturating_mul(kib)),
+            knob: "parse_ms",
+        }
+    }
+
+    async fn call<P, R>(&mut self, function: TypedFunc<P, R>, params: P, budget: Budget) -> Result<R, Death>
+    where
+        P: ComponentNamedList + Lower + Send + Sync,
+        R: ComponentNamedList + Lift + Send + Sync + 'static,
+    {
+        if self.dead {
+            return Err(Death::Trap("called after it died".to_owned()));
+        }
+        self.store.set_epoch_deadline(ticks(budget.time));
+        let result = if self.wasi {
+            function.call_async(&mut self.store, params).await
+        } else {
+            function.call(&mut self.store, params)
+        };
+        result.map_err(|e| {
+            self.dead = true;
+            death(&e, &mut self.store, budget)
+        })
+    }
+}
+
+/// One tick more than the budget: the current one is already under way.
+fn ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_millis().div_ceil(EPOCH_TICK.as_millis())).unwrap_or(u64::MAX - 1) + 1
+}
+
+fn death(error: &wasmtime::Error, store: &mut Store<Inside>, budget: Budget) -> Death {
+    let refused = store.data_mut().limiter.refused.take();
+    match (error.downcast_ref::<Trap>(), refused) {
+        (Some(Trap::Interrupt), _) => Death::Deadline { budget: budget.time, knob: budget.knob },
+        (Some(Trap::StackOverflow), _) => Death::StackOverflow,
+        (_, Some((limit, knob))) => Death::Memory { limit, knob },
+        (Some(trap), None) => Death::Trap(trap.to_string()),
+        (None, None) => {
+            let text = cut(&format!("{:#}", error), 400).to_owned();
+            // wasmtime has no type for this one.
+            if text.contains("fuel allocated for hostcalls") {
+                Death::ResultTooLarge(format!("{} KiB", store.hostcall_fuel() >> 10))
+            } else {
+                Death::BadResult(text)
+            }
+        }
+    }
+}
+
+/// `text` cut to `max` bytes at a character's edge.
+pub(super) fn cut(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+fn not_exported(interface: &str) -> Death {
+    Death::BadResult(format!("the plugin does not export {interface}"))
+}
+
+fn refused<T>(result: Result<T, types::Error>) -> Result<T, CodecError> {
+    result.map_err(|error| CodecError::Refused(convert::refusal(error)))
+}
+
+impl WebSocketCodec for PluginInstance {
+    async fn connect(
+        &mut self,
+        context: Context,
+        subscriptions: &[Subscription],
+        previous: Option<&Response>,
+    ) -> Result<Step, CodecError> {
+        let connect = self.websocket.as_ref().ok_or_else(|| not_exported("websocket"))?.connect;
+        let previous = previous.map(|response| types::Response {
+            status: response.status,
+            headers: convert::headers(&response.headers),
+            body: response.body.clone(),
+        });
+        let params = (convert::context(context), convert::subscriptions(subscriptions), previous);
+        let (result,) = self.call(connect, params, self.build()).await?;
+        refused(result).map(convert::step)
+    }
+
+    async fn subscribe(
+        &mut self,
+        context: Context,
+        subscriptions: &[Subscription],
+    ) -> Result<Vec<Frame>, CodecError> {
+        let subscribe = self.websocket.as_ref().ok_or_else(|| not_exported("websocket"))?.subscribe;
+        let params = (convert::context(context), convert::subscriptions(subscriptions));
+        let (result,) = self.call(subscribe, params, self.build()).await?;
+        refused(result).map(|frames| frames.into_iter().map(convert::frame).collect())
+    }
+
+    async fn unsubscribe(
+        &mut self,
+        context: Context,
+        subscriptions: &[Subscription],
+    ) -> Result<Vec<Frame>, CodecError> {
+        let unsubscribe = self.websocket.as_ref().ok_or_else(|| not_exported("websocket"))?.unsubscribe;
+        let params = (convert::context(context), convert::subscriptions(subscriptions));
+        let (result,) = self.call(unsubscribe, params, self.build()).await?;
+        refused(result).map(|frames| frames.into_iter().map(convert::frame).collect())
+    }
+
+    async fn heartbeat(&mut self, context: Context) -> Result<Vec<Frame>, CodecError> {
+        let heartbeat = self.websocket.as_ref().ok_or_else(|| not_exported("websocket"))?.heartbeat;
+        let (frames,) = self.call(heartbeat, (convert::context(context),), self.build()).await?;
+        Ok(frames.into_iter().map(convert::frame).collect())
+    }
+
+    async fn handle_messages(
+        &mut self,
+        context: Context,
+        frames: &[Incoming<'_>],
+    ) -> Result<Vec<Event>, CodecError> {
+        let calls = self.websocket.as_ref().ok_or_else(|| not_exported("websocket"))?;
+        let function = calls.handle_messages.typed::<HandleMessages<'_>, (Vec<websocket::Event>,)>();
+        let mut bytes = 0;
+        let params: Vec<_> = frames
+            .iter()
+            .map(|frame| match frame {
+                Incoming::Text(text) => {
+                    bytes += text.len();
+                    FrameParam::Text(text)
+                }
+                Incoming::Binary(binary) => {
+                    bytes += binary.len();
+                    FrameParam::Binary(binary)
+                }
+            })
+            .collect();
+        let budget = self.parse(bytes);
+        let (events,) = self.call(function, (convert::context(context), &params[..]), budget).await?;
+        Ok(events.into_iter().map(convert::event).collect())
+    }
+}
+
+impl HttpCodec for PluginInstance {
+    async fn create_requests(
+        &mut self,
+        context: Context,
+        subscriptions: &[Subscription],
+    ) -> Result<Vec<PlannedRequest>, CodecError> {
+        let create_requests = self.http.as_ref().ok_or_else(|| not_exported("http"))?.create_requests;
+        let params = (convert::context(context), convert::subscriptions(subscriptions));
+        let (result,) = self.call(create_requests, params, self.build()).await?;
+        refused(result).map(|planned| planned.into_iter().map(convert::planned_request).collect())
+    }
+
+    async fn parse_response(
+        &mut self,
+        context: Context,
+        keys: &[Key],
+        response: &Response,
+    ) -> Result<Vec<Outcome>, CodecError> {
+        let calls = self.http.as_ref().ok_or_else(|| not_exported("http"))?;
+        let function = calls.parse_response.typed::<ParseResponse<'_>, Outcomes>();
+        let keys: Vec<u32> = keys.iter().map(|key| key.0).collect();
+        let budget = self.parse(response.body.len());
+        let params = (convert::context(context), &keys[..], convert::response(response));
+        let (result,) = self.call(function, params, budget).await?;
+        refused(result).map(|outcomes| outcomes.into_iter().map(convert::outcome).collect())
+    }
+}

@@ -1,0 +1,104 @@
+//! What one instance may use, and the counter that holds it to that.
+
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+/// Budgets of one instance. Each error that comes of one names its knob.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PluginLimits {
+    /// Largest file that is loaded.
+    pub max_file_bytes: usize,
+    /// Linear memory of one instance, all its memories together.
+    pub max_memory_bytes: usize,
+    /// Table elements of one instance, all its tables together.
+    pub max_table_elements: usize,
+    /// What one call may hand back.
+    pub max_result_bytes: usize,
+    /// Time for `describe` and `configure`, instantiation included.
+    pub init: Duration,
+    /// Time for one call that builds: `connect`, `subscribe`, `unsubscribe`, `heartbeat`, `create-requests`.
+    pub build: Duration,
+    /// Time for one call that parses.
+    pub parse: Duration,
+    /// Time on top of `parse` for each KiB handed in.
+    pub parse_per_kib: Duration,
+    /// Log lines a second.
+    pub log_lines_per_second: u32,
+}
+
+impl Default for PluginLimits {
+    /// Room for an interpreter compiled to WebAssembly (a Python plugin is 18 MB and wants tens of MB of memory), and
+    /// a hundred times what a parser needs on a machine that is busy compiling.
+    fn default() -> Self {
+        Self {
+            max_file_bytes: 64 << 20,
+            max_memory_bytes: 128 << 20,
+            max_table_elements: 100_000,
+            max_result_bytes: 8 << 20,
+            init: Duration::from_millis(1_000),
+            build: Duration::from_millis(200),
+            parse: Duration::from_millis(100),
+            parse_per_kib: Duration::from_micros(200),
+            log_lines_per_second: 20,
+        }
+    }
+}
+
+/// Counts what the instance's memories and tables have grown to. Growth beyond a limit is refused, which a guest may
+/// survive; what it wanted is kept to explain the trap if it does not.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    max_memory: usize,
+    max_elements: usize,
+    memory: usize,
+    elements: usize,
+    pub(super) refused: Option<(String, &'static str)>,
+}
+
+impl Limiter {
+    pub(super) fn new(limits: &PluginLimits) -> Self {
+        Self {
+            max_memory: limits.max_memory_bytes,
+            max_elements: limits.max_table_elements,
+            memory: 0,
+            elements: 0,
+            refused: None,
+        }
+    }
+}
+
+impl ResourceLimiter for Limiter {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.memory.saturating_add(desired.saturating_sub(current));
+        if total > self.max_memory {
+            self.refused = Some((format!("{} MiB of memory", self.max_memory >> 20), "max_memory_mib"));
+            return Ok(false);
+        }
+        self.memory = total;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let total = self.elements.saturating_add(desired.saturating_sub(current));
+        if total > self.max_elements {
+            self.refused = Some((format!("{} table elements", self.max_elements), "max_table_elements"));
+            return Ok(false);
+        }
+        self.elements = total;
+        Ok(true)
+    }
+
+    /// An interpreter is many core modules in one component.
+    fn instances(&self) -> usize {
+        256
+    }
+
+    fn tables(&self) -> usize {
+        64
+    }
+
+    fn memories(&self) -> usize {
+        16
+    }
+}

@@ -1,0 +1,301 @@
+//! Running plugins: the only place that names wasmtime.
+//!
+//! [`Engine::load`] takes a file's bytes to a checked, compiled, described [`Plugin`]; [`Plugin::configured`] gives an
+//! [`OpenCodec`] that makes live instances. Reading order: `worlds` (does it fit?), `describe`, `instance` (calls and
+//! budgets), `limits`, `wasi`, `convert`, `bindings`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+use wasmtime::{Config, OptLevel};
+
+use crate::codec::{Death, OpenCodec};
+use crate::description::Description;
+use crate::observation::ValueKind;
+
+mod bindings;
+mod convert;
+mod describe;
+mod instance;
+mod limits;
+mod wasi;
+mod worlds;
+
+pub use instance::PluginInstance;
+pub use limits::PluginLimits;
+pub use worlds::{Fit, Misfit};
+
+/// How often a running guest looks at the clock. Budgets are whole ticks.
+const EPOCH_TICK: Duration = Duration::from_millis(5);
+
+/// The sha256 of a plugin's file.
+#[derive(Copy, Clone, PartialEq, Eq, Hash)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Why a file was not loaded.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("cannot be read: {0}")]
+    Read(String),
+    #[error("{size} bytes, more than {max} (knob: plugin_limits.max_file_mib)")]
+    TooLarge { size: usize, max: usize },
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
+    #[error("does not compile: {0}")]
+    Compile(String),
+    #[error("does not describe itself: {0}")]
+    Describe(#[source] Death),
+    #[error("describes itself wrongly: {0}")]
+    Description(String),
+}
+
+/// Compiles plugins and keeps their clock. One for the process.
+pub struct Engine {
+    engine: wasmtime::Engine,
+    linker: Linker<instance::Inside>,
+    wasi_linker: Linker<instance::Inside>,
+    limits: Arc<PluginLimits>,
+    stop: Arc<AtomicBool>,
+    ticker: Option<std::thread::JoinHandle<()>>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Fails only when this machine cannot run WebAssembly.
+    pub fn new(limits: PluginLimits) -> Result<Self, String> {
+        let engine = wasmtime::Engine::new(&config()).map_err(|e| format!("{e:#}"))?;
+        let link = |wasi: bool| -> wasmtime::Result<Linker<instance::Inside>> {
+            let mut linker = Linker::new(&engine);
+            bindings::Provider::add_to_linker::<_, HasSelf<_>>(&mut linker, |inside| inside)?;
+            if wasi {
+                wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+            }
+            Ok(linker)
+        };
+        let linker = link(false).map_err(|e| format!("{e:#}"))?;
+        let wasi_linker = link(true).map_err(|e| format!("{e:#}"))?;
+        let stop = Arc::new(AtomicBool::new(false));
+        // A thread of its own: a task would not tick while every thread of the runtime is inside a guest.
+        let ticker = std::thread::Builder::new()
+            .name("epoch".to_owned())
+            .spawn({
+                let (engine, stop) = (engine.clone(), stop.clone());
+                move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        std::thread::park_timeout(EPOCH_TICK);
+                        engine.increment_epoch();
+                    }
+                }
+            })
+            .map_err(|e| format!("cannot start the clock's thread: {e}"))?;
+        Ok(Self { engine, linker, wasi_linker, limits: Arc::new(limits), stop, ticker: Some(ticker) })
+    }
+
+    pub fn limits(&self) -> &PluginLimits {
+        &self.limits
+    }
+
+    /// Checks, compiles, links and describes one file's content. Takes as long as compiling takes: call it off the
+    /// runtime's threads, see [`Engine::load_blocking`].
+    async fn load(&self, bytes: &[u8]) -> Result<Plugin, LoadError> {
+        if bytes.len() > self.limits.max_file_bytes {
+            return Err(LoadError::TooLarge { size: bytes.len(), max: self.limits.max_file_bytes });
+        }
+        let component = worlds::componentize(bytes)?;
+        let fit = worlds::check(&component)?;
+        let compiled = |e: wasmtime::Error| LoadError::Compile(instance::cut(&format!("{e:#}"), 1_000).to_owned());
+        let component = Component::new(&self.engine, &component).map_err(compiled)?;
+        let exports = exports(&component, &fit).map_err(LoadError::Compile)?;
+        let linker = if fit.wasi { &self.wasi_linker } else { &self.linker };
+        let pre = linker.instantiate_pre(&component).map_err(compiled)?;
+        let probe: Arc<str> = "describe".into();
+        let mut instance = PluginInstance::new(&pre, &exports, fit.wasi, &probe, &self.limits)
+            .await
+            .map_err(LoadError::Describe)?;
+        let description = instance.describe().await.map_err(LoadError::Describe)?;
+        let description = describe::check(description, fit.http, fit.websocket).map_err(LoadError::Description)?;
+        let size = bytes.len();
+        Ok(Plugin {
+            inner: Arc::new(Inner {
+                pre,
+                exports,
+                fit,
+                description,
+                digest: Digest::of(bytes),
+                size,
+                limits: self.limits.clone(),
+            }),
+        })
+    }
+
+    /// As `load`, for a blocking thread; a panic of the compiler or the decoder on hostile bytes is a load error.
+    pub fn load_blocking(&self, bytes: &[u8]) -> Result<Plugin, LoadError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| LoadError::Compile(format!("no runtime to load in: {e}")))?;
+        let load = std::panic::AssertUnwindSafe(|| runtime.block_on(self.load(bytes)));
+        std::panic::catch_unwind(load).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            Err(LoadError::Compile(format!("the compiler panicked: {text}")))
+        })
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(ticker) = self.ticker.take() {
+            ticker.thread().unpark();
+            // It runs no code that can panic, and there is nobody to tell.
+            let _ = ticker.join();
+        }
+    }
+}
+
+/// Only what plugins need: single-threaded, synchronous, linear memory. Every other feature is off, which is faster
+/// and leaves out where most advisories were.
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .cranelift_opt_level(OptLevel::Speed)
+        .concurrency_support(false)
+        .wasm_relaxed_simd(false)
+        .wasm_memory64(false)
+        .wasm_multi_memory(true)
+        .cranelift_nan_canonicalization(true)
+        .epoch_interruption(true)
+        .max_wasm_stack(512 << 10)
+        // Dropping a component with unwind tables registered can take seconds.
+        .native_unwind_info(false)
+        .memory_init_cow(true);
+    config
+}
+
+fn exports(component: &Component, fit: &Fit) -> Result<instance::Exports, String> {
+    let find = |interface: &str, function: &str| {
+        // The lookup matches any 0.1.x, as the check did.
+        let name = format!("feedgate:provider/{interface}@0.1.0");
+        component
+            .get_export_index(None, &name)
+            .and_then(|instance| component.get_export_index(Some(&instance), function))
+            .ok_or_else(|| format!("export {name} {function} is not there"))
+    };
+    let http = ["create-requests", "parse-response"].map(|function| find("http", function));
+    let websocket = ["connect", "subscribe", "unsubscribe", "heartbeat", "handle-messages"]
+        .map(|function| find("websocket", function));
+    fn all<T, const N: usize>(found: [Result<T, String>; N], wanted: bool) -> Result<Option<[T; N]>, String> {
+        if !wanted {
+            return Ok(None);
+        }
+        let list: Vec<T> = found.into_iter().collect::<Result<_, _>>()?;
+        Ok(list.try_into().ok())
+    }
+    Ok(instance::Exports {
+        describe: find("describe", "describe")?,
+        configure: find("describe", "configure")?,
+        http: all(http, fit.http)?,
+        websocket: all(websocket, fit.websocket)?,
+    })
+}
+
+/// Makes a component of what `cargo build` leaves behind; a component stays as it is.
+pub fn componentize(bytes: &[u8]) -> Result<Vec<u8>, Misfit> {
+    worlds::componentize(bytes).map(std::borrow::Cow::into_owned)
+}
+
+/// A checked, compiled and described file. Cheap to clone.
+#[derive(Clone)]
+pub struct Plugin {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pre: InstancePre<instance::Inside>,
+    exports: instance::Exports,
+    fit: Fit,
+    description: Description,
+    digest: Digest,
+    size: usize,
+    limits: Arc<PluginLimits>,
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Plugin({} {} {})", self.description().name, self.description().version, self.digest())
+    }
+}
+
+impl Plugin {
+    pub fn description(&self) -> &Description {
+        &self.inner.description
+    }
+
+    /// Of the file as it was dropped, before it was made a component.
+    pub fn digest(&self) -> Digest {
+        self.inner.digest
+    }
+
+    /// The file's size in bytes.
+    pub fn size(&self) -> usize {
+        self.inner.size
+    }
+
+    /// What it exports and imports.
+    pub fn fit(&self) -> &Fit {
+        &self.inner.fit
+    }
+
+    /// For a provider of this name with these settings, as JSON.
+    pub fn configured(&self, provider: Arc<str>, settings: String) -> Configured {
+        Configured { plugin: self.clone(), provider, settings: settings.into() }
+    }
+}
+
+/// A plugin with its settings: opens codecs.
+#[derive(Clone, Debug)]
+pub struct Configured {
+    plugin: Plugin,
+    provider: Arc<str>,
+    settings: Arc<str>,
+}
+
+impl OpenCodec for Configured {
+    type Codec = PluginInstance;
+
+    async fn open(&self) -> Result<(PluginInstance, ValueKind), Death> {
+        let inner = &self.plugin.inner;
+        let mut instance =
+            PluginInstance::new(&inner.pre, &inner.exports, inner.fit.wasi, &self.provider, &inner.limits).await?;
+        let kind = instance.configure(&self.settings).await?;
+        Ok((instance, kind))
+    }
+}

@@ -1,0 +1,352 @@
+//! One provider's tasks: its sessions and its poller, and the limits they keep to. The only place that asks which
+//! transport a provider uses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::{ProviderConfig, Transport};
+use crate::description::Bucket;
+use crate::logic::schedule::{ScheduleConfig, phase_of};
+use crate::logic::session::{Heartbeat, HeartbeatWhen, SessionConfig};
+use crate::logic::shard::assign;
+use crate::observation::Key;
+use crate::origin::Grants;
+use crate::plugin::{Configured, Plugin};
+use crate::secret::Secrets;
+use crate::status::{ProviderStatus, Status};
+use crate::store::{Note, ProviderSlots, SlotTable};
+use crate::transport::{self, HttpClient, OriginLimits, PollerSetup, SessionSetup, SocketLimits, Wanted};
+
+/// Between the starts of two connections of one provider.
+const STAGGER: Duration = Duration::from_millis(100);
+
+/// How long the tasks may take to say goodbye.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A request before a connection, where the plugin describes no HTTP timeout.
+const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// See [`default_max_age`].
+const DEFAULT_MAX_AGE: Duration = Duration::from_secs(60);
+
+/// Nothing at all for this long, and a connection is dead, where the plugin does not say.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A running provider.
+#[derive(Debug)]
+pub struct Provider {
+    plugin: Plugin,
+    config: ProviderConfig,
+    parts: Parts,
+    websocket: bool,
+    http: bool,
+    ids: Vec<(Arc<str>, Duration)>,
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+    /// Which keys are on which connection.
+    spread: Vec<BTreeSet<Key>>,
+    sessions: Vec<watch::Sender<Wanted>>,
+    poller: Option<watch::Sender<Wanted>>,
+}
+
+/// What all tasks of a provider share.
+#[derive(Clone, Debug)]
+struct Parts {
+    open: Configured,
+    slots: Arc<ProviderSlots>,
+    status: Arc<ProviderStatus>,
+    client: HttpClient,
+    grants: Arc<Grants>,
+    secrets: Arc<Secrets>,
+    buckets: Arc<[Bucket]>,
+    origins: Arc<OriginLimits>,
+}
+
+impl Provider {
+    /// Checks everything and touches nothing: [`Provider::run`] starts it. The error says why the provider cannot run
+    /// as configured.
+    pub fn new(
+        name: &str,
+        plugin: Plugin,
+        config: ProviderConfig,
+        status: &Status,
+        origins: Arc<OriginLimits>,
+    ) -> Result<Self, String> {
+        let description = plugin.description();
+        let (websocket, http) = transports(&plugin, &config)?;
+        check_limits(&plugin, &config)?;
+        let ids = wanted_ids(&plugin, &config)?;
+        let grants = Arc::new(Grants::new(
+            description.origins.clone(),
+            config.allow_origins.clone(),
+            config.redirect_origins.clone(),
+        ));
+        let secrets = Arc::new(secrets(&plugin, &config)?);
+        let client = HttpClient::new(grants.clone(), secrets.clone(), config.http.max_body)?;
+        let slots = status.store.provider(name);
+        let parts = Parts {
+            open: plugin.configured(name.into(), config.settings.clone()),
+            status: status.provider(name),
+            buckets: description.buckets.clone().into(),
+            slots,
+            client,
+            grants,
+            secrets,
+            origins,
+        };
+        Ok(Self {
+            plugin,
+            config,
+            parts,
+            websocket,
+            http,
+            ids,
+            tasks: JoinSet::new(),
+            stop: watch::Sender::new(false),
+            spread: Vec::new(),
+            sessions: Vec::new(),
+            poller: None,
+        })
+    }
+
+    /// Starts the tasks. Once.
+    pub fn run(&mut self) {
+        let table = self.parts.slots.set_ids(&self.ids);
+        if self.websocket {
+            self.spread(&table);
+        }
+        if self.http {
+            self.start_poller(table);
+        }
+    }
+
+    pub fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+
+    pub fn config(&self) -> &ProviderConfig {
+        &self.config
+    }
+
+    /// Takes over a configuration that differs in ids and ages only: nothing is reconnected. The error says why not.
+    pub fn set_ids(&mut self, config: ProviderConfig) -> Result<(), String> {
+        self.ids = wanted_ids(&self.plugin, &config)?;
+        self.config = config;
+        let table = self.parts.slots.set_ids(&self.ids);
+        if self.websocket {
+            self.spread(&table);
+        }
+        if let Some(poller) = &self.poller {
+            poller.send_replace(Wanted { table, keys: BTreeSet::new() });
+        }
+        Ok(())
+    }
+
+    /// Spreads the ids over connections, starting those that are missing. A connection without ids closes and waits.
+    fn spread(&mut self, table: &SlotTable) {
+        let Some(limits) = &self.plugin.description().websocket else { return };
+        let keys: BTreeSet<Key> = table.iter().map(|slot| slot.key()).collect();
+        let room = [limits.ids_per_connection, self.config.websocket.ids_per_connection].into_iter().flatten().min();
+        let room = room.and_then(|room| NonZeroUsize::new(room.get() as usize));
+        self.spread = assign(&keys, room, &self.spread);
+        let share = |keys: Option<&BTreeSet<Key>>| Wanted { table: table.clone(), keys: keys.cloned().unwrap_or_default() };
+        for (number, session) in self.sessions.iter().enumerate() {
+            session.send_replace(share(self.spread.get(number)));
+        }
+        for number in self.sessions.len()..self.spread.len() {
+            let (wanted, receiver) = watch::channel(share(self.spread.get(number)));
+            let setup = self.session(number);
+            self.tasks.spawn(transport::stream(setup, receiver, self.stop.subscribe()));
+            self.sessions.push(wanted);
+        }
+    }
+
+    fn session(&self, number: usize) -> SessionSetup<Configured> {
+        let Parts { open, slots, status, client, grants, secrets, buckets, origins } = self.parts.clone();
+        let description = self.plugin.description();
+        let limits = description.websocket.as_ref().expect("`spread` asked");
+        let ours = &self.config.websocket;
+        let heartbeat = limits.heartbeat.map(|(interval, idle)| Heartbeat {
+            interval,
+            when: if idle { HeartbeatWhen::Idle } else { HeartbeatWhen::Always },
+        });
+        // Before the venue cuts it, and not all connections at once.
+        let max_age = [limits.max_age, ours.max_age].into_iter().flatten().min();
+        let max_age = max_age.map(|age| age.mul_f64(0.90 + 0.08 * rand::random::<f64>()));
+        SessionSetup {
+            number,
+            open,
+            slots,
+            status,
+            client,
+            grants,
+            secrets,
+            buckets,
+            origins,
+            plausible: self.config.plausible,
+            session: SessionConfig {
+                backoff: ours.backoff,
+                connect_timeout: ours.connect_timeout,
+                idle_timeout: ours.idle_timeout.or(limits.idle_timeout).unwrap_or(IDLE_TIMEOUT),
+                heartbeat,
+                first_send_delay: limits.first_send_delay,
+                waits_for_ready: limits.waits_for_ready,
+                ids_per_message: limits.ids_per_message.and_then(|count| NonZeroUsize::new(count.get() as usize)),
+                acknowledges: limits.acknowledges,
+                ack_timeout: ours.ack_timeout,
+                max_age,
+            },
+            start_delay: STAGGER.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX)),
+            socket: SocketLimits { max_message: ours.max_message, write_timeout: ours.write_timeout },
+            compression: limits.compression,
+            fetch_timeout: description.http.as_ref().map_or(FETCH_TIMEOUT, |http| http.timeout),
+        }
+    }
+
+    fn start_poller(&mut self, table: SlotTable) {
+        let Some(limits) = &self.plugin.description().http else { return };
+        let Parts { open, slots, status, client, buckets, origins, .. } = self.parts.clone();
+        let ours = &self.config.http;
+        let interval = ours.poll_interval.unwrap_or(limits.poll_interval);
+        let setup = PollerSetup {
+            open,
+            status,
+            client,
+            buckets,
+            origins,
+            plausible: self.config.plausible,
+            schedule: ScheduleConfig { interval, phase: phase_of(slots.name(), interval), backoff: ours.backoff },
+            timeout: ours.timeout.unwrap_or(limits.timeout),
+            max_in_flight: ours.max_in_flight.unwrap_or(limits.max_in_flight).get() as usize,
+            slots,
+        };
+        let (wanted, receiver) = watch::channel(Wanted { table, keys: BTreeSet::new() });
+        self.tasks.spawn(transport::poll(setup, receiver, self.stop.subscribe()));
+        self.poller = Some(wanted);
+    }
+
+    /// Whether a task has ended although nobody stopped it; a panic is counted. The provider must then be started
+    /// anew.
+    pub fn is_broken(&mut self, status: &Status) -> bool {
+        let mut broken = false;
+        while let Some(ended) = self.tasks.try_join_next() {
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                status.metrics.task_panic();
+                tracing::error!(provider = %self.parts.status.name, %error, "a task panicked");
+            }
+            broken = true;
+        }
+        broken
+    }
+
+    /// Closes every connection politely, within bounds, and says in the store why there is no news.
+    pub async fn stop(mut self, reason: &str) {
+        self.stop.send_replace(true);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP_PATIENCE, all).await.is_err() {
+            tracing::warn!(provider = %self.parts.status.name, late = self.tasks.len(), "tasks did not stop in time");
+            self.tasks.shutdown().await;
+        }
+        self.parts.status.update(|info| {
+            info.connections.clear();
+            info.poller = None;
+        });
+        for slot in self.parts.slots.table().iter() {
+            slot.set_note_unless_rejected(Note::Down, reason);
+        }
+        self.parts.slots.notify();
+    }
+}
+
+/// Whether to stream and whether to poll.
+fn transports(plugin: &Plugin, config: &ProviderConfig) -> Result<(bool, bool), String> {
+    let fit = plugin.fit();
+    for transport in &config.transports {
+        let (has, name) = match transport {
+            Transport::Websocket => (fit.websocket, "websocket"),
+            Transport::Http => (fit.http, "http"),
+        };
+        if !has {
+            return Err(format!("transports: the plugin does not speak {name}"));
+        }
+    }
+    if config.transports.is_empty() {
+        return Ok((fit.websocket, !fit.websocket && fit.http));
+    }
+    Ok((config.transports.contains(&Transport::Websocket), config.transports.contains(&Transport::Http)))
+}
+
+/// The operator may tighten what the venue allows; loosening it he must say.
+fn check_limits(plugin: &Plugin, config: &ProviderConfig) -> Result<(), String> {
+    if config.loosen_limits {
+        return Ok(());
+    }
+    let looser = |field: &str, ours: String, theirs: String| {
+        Err(format!("{field} = {ours} is beyond the venue's {theirs}; set loosen_limits = true if you know better"))
+    };
+    let description = plugin.description();
+    if let Some(http) = &description.http {
+        match config.http.poll_interval {
+            Some(ours) if ours < http.poll_interval => {
+                let (ours, theirs) = (ours.as_millis(), http.poll_interval.as_millis());
+                return looser("http.poll_interval_ms", ours.to_string(), theirs.to_string());
+            }
+            _ => {}
+        }
+        match config.http.max_in_flight {
+            Some(ours) if ours > http.max_in_flight => {
+                return looser("http.max_in_flight", ours.to_string(), http.max_in_flight.to_string());
+            }
+            _ => {}
+        }
+    }
+    let websocket = description.websocket.as_ref().and_then(|websocket| websocket.ids_per_connection);
+    match (config.websocket.ids_per_connection, websocket) {
+        (Some(ours), Some(theirs)) if ours > theirs => {
+            looser("websocket.ids_per_connection", ours.to_string(), theirs.to_string())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A quiet market trades once a minute; a value that is polled must outlive a poll that fails.
+fn default_max_age(plugin: &Plugin, config: &ProviderConfig) -> Duration {
+    let polled = transports(plugin, config).is_ok_and(|(websocket, _)| !websocket);
+    let interval = plugin.description().http.as_ref().filter(|_| polled).map(|http| http.poll_interval);
+    let interval = interval.map(|theirs| config.http.poll_interval.unwrap_or(theirs));
+    DEFAULT_MAX_AGE.max(interval.unwrap_or_default() * 3)
+}
+
+fn wanted_ids(plugin: &Plugin, config: &ProviderConfig) -> Result<Vec<(Arc<str>, Duration)>, String> {
+    let ids = if config.ids.is_empty() { &plugin.description().default_ids } else { &config.ids };
+    if ids.is_empty() {
+        return Err("ids: none are configured, and the plugin has no default ids".to_owned());
+    }
+    // A plugin's own list may name an id twice.
+    let max_age = config.max_age.unwrap_or_else(|| default_max_age(plugin, config));
+    let ids: BTreeMap<&str, Duration> = ids
+        .iter()
+        .map(|id| (id.as_str(), config.max_age_by_id.get(id).copied().unwrap_or(max_age)))
+        .collect();
+    Ok(ids.into_iter().map(|(id, max_age)| (id.into(), max_age)).collect())
+}
+
+fn secrets(plugin: &Plugin, config: &ProviderConfig) -> Result<Secrets, String> {
+    for secret in &plugin.description().secrets {
+        if secret.required && !config.secrets.contains_key(&secret.name) {
+            return Err(format!("secrets.{}: the plugin requires it ({})", secret.name, secret.purpose));
+        }
+    }
+    let read = config.secrets.iter().map(|(name, source)| {
+        let secret = source.read().map_err(|why| format!("secrets.{name}: {why}"))?;
+        Ok((name.clone(), secret))
+    });
+    read.collect::<Result<_, String>>().map(Secrets::new)
+}

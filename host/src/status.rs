@@ -1,0 +1,222 @@
+//! What the daemon says of itself: providers, connections, pollers, plugins, the configuration. Data and the locks
+//! around it; written by whoever does the work, read by `api/`.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::time::Instant;
+
+use crate::metrics::{Metrics, ProviderMetrics};
+use crate::observation::{UnixNanos, ValueKind};
+use crate::store::Store;
+
+/// Everything that can be read from outside. One for the process.
+#[derive(Debug)]
+pub struct Status {
+    pub store: Store,
+    pub metrics: Arc<Metrics>,
+    pub started: Instant,
+    providers: Mutex<BTreeMap<String, Arc<ProviderStatus>>>,
+    plugins: Mutex<BTreeMap<String, PluginStatus>>,
+    config: Mutex<ConfigStatus>,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            store: Store::default(),
+            metrics: Arc::default(),
+            started: Instant::now(),
+            providers: Mutex::default(),
+            plugins: Mutex::default(),
+            config: Mutex::default(),
+        }
+    }
+}
+
+impl Status {
+    /// The provider's status, made if it does not exist.
+    pub fn provider(&self, name: &str) -> Arc<ProviderStatus> {
+        let make = || {
+            Arc::new(ProviderStatus {
+                name: name.into(),
+                metrics: self.metrics.provider(name),
+                info: Mutex::new(ProviderInfo::default()),
+            })
+        };
+        lock(&self.providers).entry(name.to_owned()).or_insert_with(make).clone()
+    }
+
+    pub fn providers(&self) -> Vec<Arc<ProviderStatus>> {
+        lock(&self.providers).values().cloned().collect()
+    }
+
+    /// Forgets a provider that is no longer configured, its values included.
+    pub fn remove_provider(&self, name: &str) {
+        lock(&self.providers).remove(name);
+        self.store.remove(name);
+        self.metrics.forget_gauges(name);
+    }
+
+    /// Keeps or, with `None`, forgets what is known of a plugin file.
+    pub fn set_plugin(&self, stem: &str, plugin: Option<PluginStatus>) {
+        let mut plugins = lock(&self.plugins);
+        match plugin {
+            Some(plugin) => drop(plugins.insert(stem.to_owned(), plugin)),
+            None => drop(plugins.remove(stem)),
+        }
+    }
+
+    pub fn plugins(&self) -> Vec<(String, PluginStatus)> {
+        lock(&self.plugins).iter().map(|(stem, plugin)| (stem.clone(), plugin.clone())).collect()
+    }
+
+    pub fn set_config(&self, config: ConfigStatus) {
+        *lock(&self.config) = config;
+    }
+
+    pub fn config(&self) -> ConfigStatus {
+        lock(&self.config).clone()
+    }
+
+    /// The enabled providers that have not been fresh yet, each with a reason. Ready when empty.
+    pub fn not_ready(&self) -> Vec<(String, String)> {
+        let missing = self.providers().into_iter().filter_map(|provider| {
+            let info = provider.info();
+            let slots = self.store.provider(&provider.name);
+            if !info.enabled || slots.was_fresh() {
+                return None;
+            }
+            let reason = if info.reason.is_empty() {
+                slots.read_all().into_iter().map(|r| r.reason.to_string()).find(|reason| !reason.is_empty())
+            } else {
+                Some(info.reason)
+            };
+            Some((provider.name.to_string(), reason.unwrap_or_else(|| "no fresh value yet".to_owned())))
+        });
+        missing.collect()
+    }
+}
+
+/// One provider.
+#[derive(Debug)]
+pub struct ProviderStatus {
+    pub name: Arc<str>,
+    pub metrics: ProviderMetrics,
+    info: Mutex<ProviderInfo>,
+}
+
+impl ProviderStatus {
+    pub fn info(&self) -> ProviderInfo {
+        lock(&self.info).clone()
+    }
+
+    pub fn update(&self, change: impl FnOnce(&mut ProviderInfo)) {
+        change(&mut lock(&self.info));
+    }
+}
+
+/// What a provider is doing.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum ProviderState {
+    /// Its plugin is not there, or not loaded yet.
+    #[default]
+    WaitingForPlugin,
+    Running,
+    /// Switched off by the configuration.
+    Disabled,
+    /// It cannot run; the reason says why. Changes with the configuration or the plugin.
+    Failed,
+}
+
+impl ProviderState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::WaitingForPlugin => "waiting-for-plugin",
+            Self::Running => "running",
+            Self::Disabled => "disabled",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ProviderInfo {
+    pub state: ProviderState,
+    pub enabled: bool,
+    /// Why it is not running; empty when it is.
+    pub reason: String,
+    /// The plugin's file, without `.wasm`.
+    pub plugin: String,
+    pub plugin_version: String,
+    pub plugin_digest: String,
+    /// What its values are, once a codec was opened.
+    pub kind: Option<ValueKind>,
+    /// By their number, from 0.
+    pub connections: BTreeMap<usize, ConnectionInfo>,
+    pub poller: Option<PollerInfo>,
+}
+
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    /// `waiting`, `connecting`, `open`, `idle`, `closing`, `stopped`.
+    pub phase: &'static str,
+    /// Since when it is in this phase.
+    pub since: Instant,
+    /// As the plugin wrote it, without its query: a token may stand there.
+    pub url: String,
+    pub ids: usize,
+    /// Ids asked for and not yet confirmed by the venue.
+    pub unconfirmed: usize,
+    pub reconnects: u64,
+    /// Attempts in a row that failed.
+    pub failures: u32,
+    /// How the last connection or attempt ended.
+    pub last_end: Option<(String, Instant)>,
+    pub next_attempt: Option<Instant>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct PollerInfo {
+    pub polls: u64,
+    pub failures: u32,
+    pub last_poll: Option<Instant>,
+    pub next_poll: Option<Instant>,
+    /// Why the last poll failed; empty when it did not.
+    pub last_error: String,
+}
+
+/// One plugin file.
+#[derive(Clone, Debug, Default)]
+pub struct PluginStatus {
+    /// Of the build that runs; `None` when no good one was seen.
+    pub loaded: Option<LoadedPlugin>,
+    /// Why the file that lies there now was refused; empty when it was not.
+    pub error: String,
+    /// The providers that use it. None: it is idle.
+    pub providers: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct LoadedPlugin {
+    pub name: String,
+    pub version: String,
+    pub summary: String,
+    pub digest: String,
+    pub size: usize,
+    pub http: bool,
+    pub websocket: bool,
+    pub loaded_at: UnixNanos,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct ConfigStatus {
+    pub path: String,
+    pub loaded_at: Option<UnixNanos>,
+    /// Why the last change was refused; empty when it was not.
+    pub error: String,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,648 @@
+//! The latest observation of every id, and what is known of the ids that have none.
+//!
+//! A provider's ids live in slots that are written in place and found by key; a map from names to slots changes only
+//! when subscriptions do. A reader never waits for a writer: numbers are read under a version counter and read again
+//! if a write came between. No guard leaves this file. Nothing here knows of sockets, plugins or outputs.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use ethnum::U256;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::codec::Subscription;
+use crate::observation::{Decimal, Key, Observation, Receipt, UnixNanos, Value};
+
+/// What a reader is told of one id.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum State {
+    /// There is a value, and it was known to be true within `max_age`.
+    Fresh,
+    /// There is a value, too old to trust.
+    Stale,
+    /// Nothing yet: not asked for, or asked and not answered.
+    Waiting,
+    /// The venue or the plugin refused the id.
+    Rejected,
+    /// The venue answered, without a value for this id.
+    Unresolved,
+    /// The provider cannot serve the id: no connection, no plugin, failing polls.
+    ProviderDown,
+}
+
+impl State {
+    /// Every state, in the order in which outputs list them.
+    pub const ALL: [Self; 6] =
+        [Self::Fresh, Self::Stale, Self::Waiting, Self::Rejected, Self::Unresolved, Self::ProviderDown];
+
+    /// The word used in every output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Stale => "stale",
+            Self::Waiting => "waiting",
+            Self::Rejected => "rejected",
+            Self::Unresolved => "unresolved",
+            Self::ProviderDown => "provider-down",
+        }
+    }
+}
+
+/// One id, read.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    pub provider: Arc<str>,
+    pub id: Arc<str>,
+    pub state: State,
+    /// Why it is not fresh; empty when it is.
+    pub reason: Arc<str>,
+    pub max_age: Duration,
+    /// `None` until the first value.
+    pub held: Option<Held>,
+}
+
+/// The value that a slot holds.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub value: Value,
+    /// When the venue says that it was true.
+    pub observed_at: Option<UnixNanos>,
+    /// When it arrived.
+    pub received_at: UnixNanos,
+    /// How long ago it was last known to be true: since the venue's own time (the receipt, where the venue gives
+    /// none), or since the venue last confirmed it unchanged.
+    pub age: Duration,
+    pub sequence: Option<u64>,
+}
+
+/// What became of a write.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Written {
+    Stored,
+    /// What is held is newer.
+    Older,
+    /// The same sequence of the same connection is held.
+    Duplicate,
+}
+
+/// What is known of an id beside its value. Changes seldom; `Clear` on every message's path.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Note {
+    Clear = 0,
+    /// Asked for, not answered.
+    Waiting = 1,
+    Rejected = 2,
+    Unresolved = 3,
+    Down = 4,
+}
+
+const TAG_EMPTY: u64 = 0;
+const TAG_DECIMAL: u64 = 1;
+const TAG_FALSE: u64 = 2;
+const TAG_TRUE: u64 = 3;
+const TAG_PAYLOAD: u64 = 4;
+const HAS_OBSERVED_AT: u64 = 1 << 8;
+const HAS_SEQUENCE: u64 = 1 << 9;
+const NEGATIVE: u64 = 1 << 10;
+const EXPONENT_SHIFT: u32 = 16;
+
+const FLAGS: usize = 0;
+const COEFFICIENT: usize = 1;
+const OBSERVED_AT: usize = 5;
+const SEQUENCE: usize = 6;
+const RECEIVED_AT: usize = 7;
+const EPOCH: usize = 8;
+/// Monotonic nanoseconds when the value was last known to be true.
+const TRUE_AT: usize = 9;
+const WORDS: usize = 10;
+
+/// The place of one id. Written by its provider's codecs, read by anyone.
+#[derive(Debug)]
+pub struct Slot {
+    subscription: Subscription,
+    max_age: AtomicU64,
+    /// Odd while a write is under way.
+    version: AtomicU64,
+    words: [AtomicU64; WORDS],
+    /// Text and bytes, and the writers' lock: held for a few stores, never across I/O.
+    payload: Mutex<Option<Arc<Value>>>,
+    note: AtomicU8,
+    reason: Mutex<Arc<str>>,
+}
+
+impl Slot {
+    fn new(subscription: Subscription, max_age: Duration) -> Self {
+        let slot = Self {
+            subscription,
+            max_age: AtomicU64::new(0),
+            version: AtomicU64::new(0),
+            words: [const { AtomicU64::new(0) }; WORDS],
+            payload: Mutex::new(None),
+            note: AtomicU8::new(Note::Clear as u8),
+            reason: Mutex::new("".into()),
+        };
+        slot.set_max_age(max_age);
+        slot.set_note(Note::Waiting, "not asked for yet");
+        slot
+    }
+
+    pub fn key(&self) -> Key {
+        self.subscription.key
+    }
+
+    pub fn subscription(&self) -> &Subscription {
+        &self.subscription
+    }
+
+    fn set_max_age(&self, max_age: Duration) {
+        self.max_age.store(u64::try_from(max_age.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// Stores `observation` if it is newer than what is held: by the venue's time where both have one, then by
+    /// sequence within one connection, then by receipt.
+    pub fn write(&self, observation: Observation, receipt: Receipt) -> Written {
+        let mut payload = lock(&self.payload);
+        let word = |at: usize| self.words[at].load(Ordering::Relaxed);
+        let held = word(FLAGS);
+        if held & 0xff != TAG_EMPTY {
+            let held_time = (held & HAS_OBSERVED_AT != 0).then(|| word(OBSERVED_AT).cast_signed());
+            let held_sequence = (held & HAS_SEQUENCE != 0 && word(EPOCH) == receipt.epoch).then(|| word(SEQUENCE));
+            let by_time = held_time.zip(observation.observed_at).map(|(old, new)| new.0.cmp(&old));
+            let by_sequence = held_sequence.zip(observation.sequence).map(|(old, new)| new.cmp(&old));
+            match (by_time, by_sequence) {
+                (Some(std::cmp::Ordering::Less), _) => return Written::Older,
+                (Some(std::cmp::Ordering::Greater), _) => {}
+                (_, Some(std::cmp::Ordering::Less)) => return Written::Older,
+                (_, Some(std::cmp::Ordering::Equal)) => return Written::Duplicate,
+                _ => {}
+            }
+        }
+
+        let mut flags = 0;
+        let mut coefficient = [0; 4];
+        let mut text = None;
+        match observation.value {
+            Value::Decimal(decimal) => {
+                let (negative, magnitude, exponent) = decimal.parts();
+                let (high, low) = magnitude.into_words();
+                coefficient = [low as u64, (low >> 64) as u64, high as u64, (high >> 64) as u64];
+                flags |= TAG_DECIMAL | u64::from(exponent.cast_unsigned()) << EXPONENT_SHIFT;
+                flags |= if negative { NEGATIVE } else { 0 };
+            }
+            Value::Flag(flag) => flags |= if flag { TAG_TRUE } else { TAG_FALSE },
+            value @ (Value::Text(_) | Value::Bytes(_)) => {
+                flags |= TAG_PAYLOAD;
+                text = Some(Arc::new(value));
+            }
+        }
+        let mut true_at = receipt.monotonic;
+        if let Some(time) = observation.observed_at {
+            flags |= HAS_OBSERVED_AT;
+            true_at = true_at.saturating_sub(receipt.at.since(time));
+        }
+        if observation.sequence.is_some() {
+            flags |= HAS_SEQUENCE;
+        }
+
+        let version = self.version.load(Ordering::Relaxed);
+        self.version.store(version.wrapping_add(1), Ordering::Relaxed);
+        fence(Ordering::Release);
+        let set = |at: usize, word: u64| self.words[at].store(word, Ordering::Relaxed);
+        set(FLAGS, flags);
+        for (place, word) in coefficient.into_iter().enumerate() {
+            set(COEFFICIENT + place, word);
+        }
+        set(OBSERVED_AT, observation.observed_at.map_or(0, |t| t.0.cast_unsigned()));
+        set(SEQUENCE, observation.sequence.unwrap_or(0));
+        set(RECEIVED_AT, receipt.at.0.cast_unsigned());
+        set(EPOCH, receipt.epoch);
+        set(TRUE_AT, true_at);
+        if text.is_some() || payload.is_some() {
+            *payload = text;
+        }
+        self.version.store(version.wrapping_add(2), Ordering::Release);
+        self.clear_note();
+        Written::Stored
+    }
+
+    /// The venue confirms what is held. False when nothing is.
+    pub fn confirm(&self, monotonic: u64) -> bool {
+        let _writing = lock(&self.payload);
+        if self.words[FLAGS].load(Ordering::Relaxed) & 0xff == TAG_EMPTY {
+            return false;
+        }
+        // One word, so readers need no new version.
+        self.words[TRUE_AT].fetch_max(monotonic, Ordering::Relaxed);
+        self.clear_note();
+        true
+    }
+
+    /// Says what is known of the id beside its value. A rejection stays until the id is asked for again.
+    pub fn set_note(&self, note: Note, reason: &str) {
+        let mut held = lock(&self.reason);
+        if &**held != reason {
+            *held = reason.into();
+        }
+        self.note.store(note as u8, Ordering::Release);
+    }
+
+    /// As [`Slot::set_note`], unless the id is rejected: a lost connection does not make a refused id less refused.
+    pub fn set_note_unless_rejected(&self, note: Note, reason: &str) {
+        if self.note.load(Ordering::Acquire) != Note::Rejected as u8 {
+            self.set_note(note, reason);
+        }
+    }
+
+    fn clear_note(&self) {
+        if self.note.load(Ordering::Relaxed) != Note::Clear as u8 {
+            self.set_note(Note::Clear, "");
+        }
+    }
+
+    fn read(&self, provider: &Arc<str>, now: u64) -> Reading {
+        let held = self.held(now);
+        let max_age = Duration::from_nanos(self.max_age.load(Ordering::Relaxed));
+        let note = self.note.load(Ordering::Acquire);
+        let age = held.as_ref().map(|h| h.age);
+        let state = match age {
+            _ if note == Note::Rejected as u8 => State::Rejected,
+            Some(age) if age <= max_age => State::Fresh,
+            _ if note == Note::Down as u8 => State::ProviderDown,
+            _ if note == Note::Unresolved as u8 => State::Unresolved,
+            Some(_) => State::Stale,
+            None => State::Waiting,
+        };
+        let reason = match (state, age) {
+            (State::Fresh, _) => "".into(),
+            (State::Stale, Some(age)) => {
+                format!("last known to be true {:.1} s ago, max_age is {:.1} s", age.as_secs_f64(), max_age.as_secs_f64())
+                    .into()
+            }
+            _ => lock(&self.reason).clone(),
+        };
+        Reading { provider: provider.clone(), id: self.subscription.id.clone(), state, reason, max_age, held }
+    }
+
+    /// Age in nanoseconds of what is held, without the value: for metrics.
+    fn age(&self, now: u64) -> Option<u64> {
+        (self.words[FLAGS].load(Ordering::Relaxed) & 0xff != TAG_EMPTY)
+            .then(|| now.saturating_sub(self.words[TRUE_AT].load(Ordering::Relaxed)))
+    }
+
+    fn held(&self, now: u64) -> Option<Held> {
+        loop {
+            let before = self.version.load(Ordering::Acquire);
+            if before % 2 == 1 {
+                std::hint::spin_loop();
+                continue;
+            }
+            let words: [u64; WORDS] = std::array::from_fn(|at| self.words[at].load(Ordering::Relaxed));
+            let payload =
+                if words[FLAGS] & 0xff == TAG_PAYLOAD { lock(&self.payload).clone() } else { None };
+            fence(Ordering::Acquire);
+            if self.version.load(Ordering::Relaxed) == before {
+                return decode(&words, payload, now);
+            }
+        }
+    }
+}
+
+fn decode(words: &[u64; WORDS], payload: Option<Arc<Value>>, now: u64) -> Option<Held> {
+    let flags = words[FLAGS];
+    let value = match flags & 0xff {
+        TAG_DECIMAL => {
+            let [a, b, c, d] = [0, 1, 2, 3].map(|place| u128::from(words[COEFFICIENT + place]));
+            let exponent = (flags >> EXPONENT_SHIFT) as u16;
+            let magnitude = U256::from_words(d << 64 | c, b << 64 | a);
+            Value::Decimal(Decimal::from_parts(flags & NEGATIVE != 0, magnitude, i64::from(exponent.cast_signed())).ok()?)
+        }
+        TAG_FALSE => Value::Flag(false),
+        TAG_TRUE => Value::Flag(true),
+        TAG_PAYLOAD => Value::clone(&*payload?),
+        _ => return None,
+    };
+    Some(Held {
+        value,
+        observed_at: (flags & HAS_OBSERVED_AT != 0).then(|| UnixNanos(words[OBSERVED_AT].cast_signed())),
+        received_at: UnixNanos(words[RECEIVED_AT].cast_signed()),
+        age: Duration::from_nanos(now.saturating_sub(words[TRUE_AT])),
+        sequence: (flags & HAS_SEQUENCE != 0).then_some(words[SEQUENCE]),
+    })
+}
+
+/// A provider's slots by key, as they were at one moment. Sessions keep one and are handed a new one when ids change.
+#[derive(Clone, Debug, Default)]
+pub struct SlotTable(Arc<[Option<Arc<Slot>>]>);
+
+impl SlotTable {
+    /// `None` for a key that is not subscribed (any more).
+    pub fn get(&self, key: Key) -> Option<&Arc<Slot>> {
+        self.0.get(key.index())?.as_ref()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.0.iter().flatten()
+    }
+
+    /// The subscriptions of these keys, those that are gone left out.
+    pub fn subscriptions<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> Vec<Subscription> {
+        keys.into_iter().filter_map(|key| Some(self.get(*key)?.subscription().clone())).collect()
+    }
+}
+
+/// One provider's part of the store.
+#[derive(Debug)]
+pub struct ProviderSlots {
+    name: Arc<str>,
+    table: RwLock<SlotTable>,
+    by_id: DashMap<Arc<str>, Arc<Slot>>,
+    changed: Notify,
+    was_fresh: AtomicBool,
+    started: Instant,
+}
+
+impl ProviderSlots {
+    /// Makes the wanted ids the provider's ids. An id that stays keeps its key and its value; a new one gets a key
+    /// that was never used before, since frames under way may still name the old ones.
+    pub fn set_ids(&self, wanted: &[(Arc<str>, Duration)]) -> SlotTable {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = vec![None; table.0.len()];
+        for (id, max_age) in wanted {
+            let known = self.by_id.get(id).map(|slot| slot.clone());
+            if let Some(slot) = known {
+                slot.set_max_age(*max_age);
+                let at = slot.key().index();
+                slots[at] = Some(slot);
+            } else {
+                let key = Key(u32::try_from(slots.len()).expect("fewer than 2^32 ids"));
+                let slot = Arc::new(Slot::new(Subscription { key, id: id.clone() }, *max_age));
+                self.by_id.insert(id.clone(), slot.clone());
+                slots.push(Some(slot));
+            }
+        }
+        self.by_id.retain(|_, slot| slots[slot.key().index()].is_some());
+        *table = SlotTable(slots.into());
+        drop(table);
+        self.changed.notify_waiters();
+        self.table()
+    }
+
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub fn table(&self) -> SlotTable {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Stamps a receipt: wall clock and monotonic clock read together.
+    pub fn receipt(&self, epoch: u64) -> Receipt {
+        Receipt { at: wall_clock(), monotonic: self.monotonic(), epoch }
+    }
+
+    fn monotonic(&self) -> u64 {
+        // Values may be older than the process: leave room below for what was true before it started.
+        AGES_BEFORE_START + u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX / 2)
+    }
+
+    /// Whether any id has ever been fresh.
+    pub fn was_fresh(&self) -> bool {
+        self.was_fresh.load(Ordering::Relaxed)
+    }
+
+    /// Wakes those who wait in [`ProviderSlots::changed`]. Called once for a batch of writes.
+    pub fn notify(&self) {
+        if !self.was_fresh() && self.read_all().iter().any(|reading| reading.state == State::Fresh) {
+            self.was_fresh.store(true, Ordering::Relaxed);
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Completes at the next batch of writes or change of state after the future was first polled or enabled.
+    pub fn changed(&self) -> tokio::sync::futures::Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// One id: constant time.
+    pub fn read(&self, id: &str) -> Option<Reading> {
+        let slot = self.by_id.get(id)?.clone();
+        Some(slot.read(&self.name, self.monotonic()))
+    }
+
+    /// Every id, in the order of keys.
+    pub fn read_all(&self) -> Vec<Reading> {
+        let now = self.monotonic();
+        self.table().iter().map(|slot| slot.read(&self.name, now)).collect()
+    }
+
+    /// The age of the provider's newest value.
+    pub fn newest_age(&self) -> Option<Duration> {
+        let now = self.monotonic();
+        self.table().iter().filter_map(|slot| slot.age(now)).min().map(Duration::from_nanos)
+    }
+}
+
+/// A hundred years: no plausible time is older.
+const AGES_BEFORE_START: u64 = 100 * 365 * 86_400 * 1_000_000_000;
+
+/// Latest values of every provider.
+#[derive(Debug)]
+pub struct Store {
+    providers: DashMap<Arc<str>, Arc<ProviderSlots>>,
+    started: Instant,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { providers: DashMap::new(), started: Instant::now() }
+    }
+}
+
+impl Store {
+    /// The provider's slots, made if they do not exist.
+    pub fn provider(&self, name: &str) -> Arc<ProviderSlots> {
+        let make = || {
+            Arc::new(ProviderSlots {
+                name: name.into(),
+                table: RwLock::default(),
+                by_id: DashMap::new(),
+                changed: Notify::new(),
+                was_fresh: AtomicBool::new(false),
+                started: self.started,
+            })
+        };
+        self.providers.entry(name.into()).or_insert_with(make).clone()
+    }
+
+    /// Forgets a provider that is no longer configured.
+    pub fn remove(&self, name: &str) {
+        self.providers.remove(name);
+    }
+
+    /// One id: constant time.
+    pub fn read(&self, provider: &str, id: &str) -> Option<Reading> {
+        let slots = self.providers.get(provider)?.clone();
+        slots.read(id)
+    }
+
+    /// Every provider's part, by name.
+    pub fn providers(&self) -> Vec<Arc<ProviderSlots>> {
+        let mut providers: Vec<_> = self.providers.iter().map(|entry| entry.value().clone()).collect();
+        providers.sort_by(|a, b| a.name.cmp(&b.name));
+        providers
+    }
+
+    /// Every id of every provider, providers by name.
+    pub fn read_all(&self) -> Vec<Reading> {
+        self.providers().iter().flat_map(|provider| provider.read_all()).collect()
+    }
+
+    /// Every id of one provider.
+    pub fn read_provider(&self, provider: &str) -> Option<Vec<Reading>> {
+        let slots = self.providers.get(provider)?.clone();
+        Some(slots.read_all())
+    }
+}
+
+/// Unix time now, to the nanosecond the system gives.
+pub fn wall_clock() -> UnixNanos {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    UnixNanos(i64::try_from(since.as_nanos()).unwrap_or(i64::MAX))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `value`, and `@time` in nanoseconds, `#sequence` where given.
+    fn observation(text: &str) -> Observation {
+        let (rest, sequence) = text.split_once('#').map_or((text, None), |(r, s)| (r, s.parse().ok()));
+        let (value, time) = rest.split_once('@').map_or((rest, None), |(v, t)| (v, t.parse().ok()));
+        let value = value.parse().map_or_else(|_| Value::Text(value.to_owned()), Value::Decimal);
+        Observation { key: Key(0), value, observed_at: time.map(UnixNanos), sequence }
+    }
+
+    fn slots() -> (Arc<ProviderSlots>, Arc<Slot>) {
+        let provider = Store::default().provider("p");
+        provider.set_ids(&[("a".into(), Duration::from_secs(10))]);
+        let slot = provider.table().get(Key(0)).expect("key 0 was just made").clone();
+        (provider, slot)
+    }
+
+    #[track_caller]
+    fn check(writes: &[(&str, u64)], expected: &str) {
+        let (provider, slot) = slots();
+        for (text, epoch) in writes {
+            slot.write(observation(text), Receipt { epoch: *epoch, ..provider.receipt(0) });
+        }
+        let held = provider.read("a").and_then(|r| r.held).expect("something was written");
+        assert_eq!((held.value, held.observed_at, held.sequence), {
+            let o = observation(expected);
+            (o.value, o.observed_at, o.sequence)
+        });
+    }
+
+    #[test]
+    fn the_newer_observation_wins() {
+        check(&[("1@10", 0), ("2@11", 0)], "2@11");
+        check(&[("2@11", 0), ("1@10", 0)], "2@11");
+        check(&[("1@10", 0), ("2@10", 0)], "2@10");
+        check(&[("1@10#5", 0), ("2@10#4", 0)], "1@10#5");
+        check(&[("1@10#5", 0), ("2@11#4", 0)], "2@11#4");
+        check(&[("1#5", 0), ("2#6", 0)], "2#6");
+        check(&[("1#5", 0), ("2#4", 0)], "1#5");
+        check(&[("1#5", 0), ("2#5", 0)], "1#5");
+        // A venue that starts its numbers anew on each connection must not be refused for ever.
+        check(&[("1#5", 0), ("2#1", 1)], "2#1");
+        check(&[("1@10", 0), ("2", 0)], "2");
+        check(&[("-0.5", 0)], "-0.5");
+        check(&[("115792089237316195423570985008687907853269984665640564039457584007913129639935", 0)],
+              "115792089237316195423570985008687907853269984665640564039457584007913129639935");
+        check(&[("1", 0), ("words", 0)], "words");
+        check(&[("words", 0), ("1", 0)], "1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn every_id_has_a_state_and_a_reason() {
+        let (provider, slot) = slots();
+        let check = |state: State, reason: &str| {
+            let reading = provider.read("a").expect("subscribed");
+            assert_eq!(reading.state, state);
+            assert!(reading.reason.contains(reason), "{:?} lacks {reason:?}", reading.reason);
+        };
+        check(State::Waiting, "not asked");
+        slot.set_note(Note::Down, "refused");
+        check(State::ProviderDown, "refused");
+        slot.write(observation("1"), provider.receipt(0));
+        check(State::Fresh, "");
+        slot.set_note(Note::Unresolved, "null");
+        check(State::Fresh, "");
+        tokio::time::advance(Duration::from_secs(11)).await;
+        check(State::Unresolved, "null");
+        assert!(slot.confirm(provider.receipt(0).monotonic));
+        check(State::Fresh, "");
+        tokio::time::advance(Duration::from_secs(11)).await;
+        check(State::Stale, "max_age is 10.0 s");
+        slot.set_note(Note::Rejected, "delisted");
+        slot.set_note_unless_rejected(Note::Down, "closed");
+        check(State::Rejected, "delisted");
+    }
+
+    #[test]
+    fn an_old_time_from_the_venue_makes_a_new_arrival_stale() {
+        let (provider, slot) = slots();
+        let receipt = provider.receipt(0);
+        let cached = Observation { observed_at: Some(UnixNanos(receipt.at.0 - 3_600_000_000_000)), ..observation("1") };
+        slot.write(cached, receipt);
+        let reading = provider.read("a").expect("subscribed");
+        assert_eq!(reading.state, State::Stale);
+    }
+
+    #[test]
+    fn ids_that_stay_keep_their_keys_and_values() {
+        let (provider, slot) = slots();
+        slot.write(observation("1"), provider.receipt(0));
+        let second = Duration::from_secs(1);
+        let table = provider.set_ids(&[("b".into(), second), ("a".into(), second)]);
+        assert_eq!(table.iter().map(|s| (s.key().0, &*s.subscription().id)).collect::<Vec<_>>(), [(0, "a"), (1, "b")]);
+        assert!(provider.read("a").is_some_and(|r| r.held.is_some()));
+        let table = provider.set_ids(&[("b".into(), second)]);
+        assert!(table.get(Key(0)).is_none() && provider.read("a").is_none());
+        let table = provider.set_ids(&[("b".into(), second), ("a".into(), second)]);
+        assert!(table.get(Key(2)).is_some(), "a key is never used twice");
+    }
+
+    #[test]
+    fn a_reader_beside_a_writer_never_sees_half_a_write() {
+        let (provider, slot) = slots();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0..200_000_i64 {
+                    let text = if n % 100 == 0 { Some(n.to_string()) } else { None };
+                    let value = text.map_or_else(|| Value::Decimal(Decimal::new(n, 0).expect("in range")), Value::Text);
+                    slot.write(Observation { key: Key(0), value, observed_at: Some(UnixNanos(n)), sequence: Some(n as u64) }, provider.receipt(0));
+                }
+                stop.store(true, Ordering::Relaxed);
+            });
+            while !stop.load(Ordering::Relaxed) {
+                if let Some(held) = provider.read("a").and_then(|r| r.held) {
+                    let number = match held.value {
+                        Value::Decimal(decimal) => decimal.to_string(),
+                        Value::Text(text) => text,
+                        other => panic!("{other:?}"),
+                    };
+                    assert_eq!(Some(number.parse::<u64>().expect("digits")), held.sequence);
+                }
+            }
+        });
+    }
+}

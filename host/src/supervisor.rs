@@ -1,0 +1,573 @@
+//! What runs and what should: one loop over one closed set of events, applying changes of files and configuration.
+//!
+//! Files are found by comparing listings (`logic/reload`), plugins are compiled off to the side one at a time, and what
+//! runs is touched only when its replacement is known to be good. No sockets and no WebAssembly here.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::api;
+use crate::codec::OpenCodec;
+use crate::config::{Config, ConfigError, ProviderConfig};
+use crate::logic::reload::{Change, Listing, Planner};
+use crate::plugin::{Engine, LoadError, Plugin};
+use crate::plugins_dir;
+use crate::provider::Provider;
+use crate::status::{ConfigStatus, LoadedPlugin, PluginStatus, ProviderState, Status};
+use crate::store::wall_clock;
+use crate::transport::OriginLimits;
+
+/// Between two looks at the files. A file counts when two looks agree, so it is seen within half a second.
+const SCAN_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long the whole daemon may take to stop.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+pub enum ConfigSource {
+    /// Read now, and again when it changes.
+    File(PathBuf),
+    /// Given once.
+    Fixed(Box<Config>),
+}
+
+/// Why the daemon does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("configuration refused: {0}")]
+    Config(#[from] ConfigError),
+    #[error("cannot listen on {address} (api.listen): {why}")]
+    Listen { address: SocketAddr, why: std::io::Error },
+    #[error("plugins_dir {path} cannot be read: {why}", path = path.display())]
+    PluginsDir { path: PathBuf, why: std::io::Error },
+    #[error("this machine cannot run WebAssembly: {0}")]
+    Engine(String),
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    status: Arc<Status>,
+    api: Option<SocketAddr>,
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+    commands: mpsc::Sender<()>,
+}
+
+impl Daemon {
+    /// Starts everything; plugins and connections follow in the background.
+    pub async fn start(source: ConfigSource) -> Result<Self, StartError> {
+        let (config, path) = match source {
+            ConfigSource::File(path) => (Config::load(&path)?, Some(path)),
+            ConfigSource::Fixed(config) => (*config, None),
+        };
+        let status = Arc::new(Status::default());
+        let listener = match config.api {
+            Some(address) => {
+                let bound = TcpListener::bind(address).await;
+                Some(bound.map_err(|why| StartError::Listen { address, why })?)
+            }
+            None => None,
+        };
+        let scanned = plugins_dir::scan(&config.plugins_dir);
+        scanned.map_err(|why| StartError::PluginsDir { path: config.plugins_dir.clone(), why })?;
+        let engine = Engine::new(config.plugin_limits.clone()).map_err(StartError::Engine)?;
+        status.set_config(ConfigStatus {
+            path: path.as_deref().map_or_else(String::new, |path| path.display().to_string()),
+            loaded_at: Some(wall_clock()),
+            error: String::new(),
+        });
+
+        let api = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let stop = watch::Sender::new(false);
+        // One waiting command says as much as many: read the configuration again.
+        let (commands, received) = mpsc::channel(1);
+        let mut tasks = JoinSet::new();
+        if let Some(listener) = listener {
+            let (status, mut stop) = (status.clone(), stop.subscribe());
+            tasks.spawn(async move {
+                let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
+                if let Err(error) = api::serve(listener, status, stopped).await {
+                    tracing::error!(%error, "the API ended");
+                }
+            });
+        }
+        let supervisor = Supervisor {
+            status: status.clone(),
+            engine: Arc::new(engine),
+            origins: Arc::default(),
+            config_path: path,
+            config_planner: Planner::new(),
+            plugins_planner: Planner::new(),
+            config,
+            beside: BTreeMap::new(),
+            errors: BTreeMap::new(),
+            plugins: BTreeMap::new(),
+            plugin_errors: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            loading: JoinSet::new(),
+            running: BTreeMap::new(),
+        };
+        tasks.spawn(supervisor.run(stop.subscribe(), received));
+        Ok(Self { status, api, tasks, stop, commands })
+    }
+
+    pub fn status(&self) -> &Arc<Status> {
+        &self.status
+    }
+
+    /// Where the API listens.
+    pub fn api(&self) -> Option<SocketAddr> {
+        self.api
+    }
+
+    /// Reads the configuration again, as on SIGHUP.
+    pub fn reload(&self) {
+        // Full: a reload is due already.
+        let _ = self.commands.try_send(());
+    }
+
+    /// Stops providers politely, then everything else. False when something did not end in time.
+    pub async fn stop(mut self) -> bool {
+        self.stop.send_replace(true);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let in_time = tokio::time::timeout(STOP_PATIENCE, all).await.is_ok();
+        if !in_time {
+            tracing::warn!(late = self.tasks.len(), "stopping took too long");
+            self.tasks.shutdown().await;
+        }
+        in_time
+    }
+}
+
+/// Why the loop woke.
+enum Happened {
+    Tick,
+    Reload,
+    Loaded(String, Box<Result<Plugin, LoadError>>),
+    Stop,
+}
+
+struct Supervisor {
+    status: Arc<Status>,
+    engine: Arc<Engine>,
+    origins: Arc<OriginLimits>,
+    config_path: Option<PathBuf>,
+    config_planner: Planner,
+    plugins_planner: Planner,
+    /// The last good one.
+    config: Config,
+    /// The last good `NAME.toml` of each name.
+    beside: BTreeMap<String, ProviderConfig>,
+    /// What is wrong with which file now.
+    errors: BTreeMap<PathBuf, ConfigError>,
+    /// The last good build of each file.
+    plugins: BTreeMap<String, Plugin>,
+    /// Why the file that lies there now is not the one that runs.
+    plugin_errors: BTreeMap<String, String>,
+    waiting: VecDeque<String>,
+    loading: JoinSet<(String, Result<Plugin, LoadError>)>,
+    running: BTreeMap<String, Provider>,
+}
+
+impl Supervisor {
+    async fn run(mut self, mut stop: watch::Receiver<bool>, mut commands: mpsc::Receiver<()>) {
+        let mut ticks = tokio::time::interval(SCAN_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        self.reconcile().await;
+        loop {
+            let happened = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => Happened::Stop,
+                Some(()) = commands.recv() => Happened::Reload,
+                Some(loaded) = self.loading.join_next() => match loaded {
+                    Ok((stem, result)) => Happened::Loaded(stem, Box::new(result)),
+                    // `load_blocking` catches panics; only the reading of the file is outside.
+                    Err(error) => {
+                        tracing::error!(%error, "loading a plugin ended in a panic");
+                        Happened::Tick
+                    }
+                },
+                _ = ticks.tick() => Happened::Tick,
+            };
+            match happened {
+                Happened::Tick => self.look().await,
+                Happened::Reload => {
+                    self.read_config();
+                    for stem in self.beside.keys().cloned().collect::<Vec<_>>() {
+                        self.read_beside(&stem);
+                    }
+                    self.reconcile().await;
+                }
+                Happened::Loaded(stem, result) => self.loaded(stem, *result).await,
+                Happened::Stop => break,
+            }
+            self.load_next();
+        }
+        let mut stopping = JoinSet::new();
+        for (_, provider) in std::mem::take(&mut self.running) {
+            stopping.spawn(async move { provider.stop("the daemon is stopping").await });
+        }
+        while stopping.join_next().await.is_some() {}
+        self.loading.abort_all();
+    }
+
+    /// Compares the files with what was seen of them, and mends what broke.
+    async fn look(&mut self) {
+        let mut changed = false;
+        if let Some(path) = self.config_path.clone() {
+            let name = path.to_string_lossy().into_owned();
+            let listing: Listing = plugins_dir::stamp_of(&path).map(|stamp| (name, stamp)).into_iter().collect();
+            for change in self.config_planner.handle_listing(listing) {
+                // The first sight of it is what was read at the start; a deleted file leaves everything as it is.
+                if matches!(change, Change::Reload(_)) {
+                    self.read_config();
+                    changed = true;
+                }
+            }
+        }
+        match plugins_dir::scan(&self.config.plugins_dir) {
+            Ok(listing) => {
+                for change in self.plugins_planner.handle_listing(listing) {
+                    changed |= self.take_change(&change);
+                }
+            }
+            Err(error) => tracing::warn!(%error, path = %self.config.plugins_dir.display(), "plugins_dir cannot be read"),
+        }
+        let broken: Vec<String> = self
+            .running
+            .iter_mut()
+            .filter_map(|(name, provider)| provider.is_broken(&self.status).then(|| name.clone()))
+            .collect();
+        for name in broken {
+            if let Some(provider) = self.running.remove(&name) {
+                provider.stop("a task of it broke; starting anew").await;
+            }
+            changed = true;
+        }
+        if changed {
+            self.reconcile().await;
+        }
+    }
+
+    /// Whether it needs reconciling now. A plugin does once it is loaded.
+    fn take_change(&mut self, change: &Change) -> bool {
+        let (Change::Load(name) | Change::Reload(name) | Change::Unload(name)) = change;
+        let Some((stem, is_plugin)) = plugins_dir::stem(name) else { return false };
+        let gone = matches!(change, Change::Unload(_));
+        match (is_plugin, gone) {
+            (true, false) => {
+                if !self.waiting.iter().any(|waiting| waiting == stem) {
+                    self.waiting.push_back(stem.to_owned());
+                }
+                false
+            }
+            (true, true) => {
+                tracing::info!(plugin = stem, "plugin file removed");
+                self.waiting.retain(|waiting| waiting != stem);
+                self.plugins.remove(stem);
+                self.plugin_errors.remove(stem);
+                self.status.set_plugin(stem, None);
+                true
+            }
+            (false, false) => {
+                self.read_beside(stem);
+                true
+            }
+            (false, true) => {
+                self.errors.remove(&self.beside_path(stem));
+                self.publish_config(true);
+                self.beside.remove(stem);
+                true
+            }
+        }
+    }
+
+    fn beside_path(&self, stem: &str) -> PathBuf {
+        self.config.plugins_dir.join(format!("{stem}.toml"))
+    }
+
+    fn read_beside(&mut self, stem: &str) {
+        let path = self.beside_path(stem);
+        let read = ProviderConfig::load(&path, stem).and_then(|provider| {
+            if self.config.providers.contains_key(stem) {
+                let why = format!("provider {stem} has a section in the main configuration already");
+                return Err(ConfigError { path: path.clone(), line: None, field: String::new(), why });
+            }
+            Ok(provider)
+        });
+        match read {
+            Ok(provider) => {
+                self.errors.remove(&path);
+                self.beside.insert(stem.to_owned(), provider);
+                self.publish_config(true);
+            }
+            Err(error) => self.refuse_config(&path, error),
+        }
+    }
+
+    fn read_config(&mut self) {
+        let Some(path) = self.config_path.clone() else { return };
+        match Config::load(&path) {
+            Ok(config) => {
+                for (field, same) in [
+                    ("api", config.api == self.config.api),
+                    ("plugin_limits", config.plugin_limits == self.config.plugin_limits),
+                    ("plugins_dir", config.plugins_dir == self.config.plugins_dir),
+                ] {
+                    if !same {
+                        tracing::warn!(field, "a change of this takes effect at the next start");
+                    }
+                }
+                let Config { api, plugin_limits, plugins_dir, .. } = self.config.clone();
+                self.config = Config { api, plugin_limits, plugins_dir, ..config };
+                self.errors.remove(&path);
+                tracing::info!(path = %path.display(), "configuration read");
+                self.publish_config(true);
+            }
+            Err(error) => self.refuse_config(&path, error),
+        }
+    }
+
+    fn refuse_config(&mut self, path: &Path, error: ConfigError) {
+        tracing::error!(%error, "configuration refused; what was there before stays");
+        self.errors.insert(path.to_owned(), error);
+        self.publish_config(false);
+    }
+
+    fn publish_config(&self, good: bool) {
+        self.status.metrics.config_reload(good);
+        let mut status = self.status.config();
+        if good {
+            status.loaded_at = Some(wall_clock());
+        }
+        status.error = self.errors.values().map(ConfigError::to_string).collect::<Vec<_>>().join("; ");
+        self.status.set_config(status);
+    }
+
+    /// Compiles one plugin at a time: two at once would take both cores from the feeds.
+    fn load_next(&mut self) {
+        if !self.loading.is_empty() {
+            return;
+        }
+        let Some(stem) = self.waiting.pop_front() else { return };
+        let (engine, path) = (self.engine.clone(), self.config.plugins_dir.join(format!("{stem}.wasm")));
+        self.loading.spawn_blocking(move || {
+            let read = plugins_dir::read(&path, engine.limits().max_file_bytes);
+            let result = read.and_then(|bytes| engine.load_blocking(&bytes));
+            (stem, result)
+        });
+    }
+
+    async fn loaded(&mut self, stem: String, result: Result<Plugin, LoadError>) {
+        self.status.metrics.plugin_load(result.is_ok());
+        match result {
+            Ok(plugin) => {
+                tracing::info!(plugin = %stem, version = %plugin.description().version, digest = %plugin.digest(), "plugin loaded");
+                self.plugin_errors.remove(&stem);
+                self.plugins.insert(stem.clone(), plugin);
+                self.reconcile().await;
+            }
+            Err(error) => {
+                let keeps = if self.plugins.contains_key(&stem) { "; the build before it stays" } else { "" };
+                tracing::error!(plugin = %stem, %error, "plugin refused{keeps}");
+                self.plugin_errors.insert(stem.clone(), error.to_string());
+                self.publish_plugins();
+                self.say_why_waiting();
+            }
+        }
+    }
+
+    /// What should run, by name.
+    fn wanted(&self) -> BTreeMap<String, ProviderConfig> {
+        let mut wanted = self.config.providers.clone();
+        for (name, provider) in &self.beside {
+            wanted.entry(name.clone()).or_insert_with(|| provider.clone());
+        }
+        if self.config.autostart {
+            let used: BTreeSet<String> = wanted.values().map(|provider| provider.plugin.clone()).collect();
+            for stem in self.plugins.keys().filter(|stem| !used.contains(*stem)) {
+                // An empty section says: everything as the plugin describes it.
+                if let Ok(provider) = ProviderConfig::parse("", Path::new("autostart"), stem) {
+                    wanted.entry(stem.clone()).or_insert(provider);
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Makes what runs what should run, touching only what differs.
+    async fn reconcile(&mut self) {
+        let wanted = self.wanted();
+        let gone: Vec<String> = self.running.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
+        for name in gone {
+            if let Some(provider) = self.running.remove(&name) {
+                provider.stop("no longer configured").await;
+            }
+        }
+        for status in self.status.providers() {
+            if !wanted.contains_key(&*status.name) {
+                self.status.remove_provider(&status.name);
+            }
+        }
+        for (name, config) in wanted {
+            self.reconcile_one(&name, config).await;
+        }
+        self.publish_plugins();
+        self.say_why_waiting();
+    }
+
+    async fn reconcile_one(&mut self, name: &str, config: ProviderConfig) {
+        let status = self.status.provider(name);
+        status.update(|info| {
+            info.enabled = config.enabled;
+            info.plugin.clone_from(&config.plugin);
+        });
+        let plugin = self.plugins.get(&config.plugin).cloned();
+        let (Some(plugin), true) = (plugin, config.enabled) else {
+            let (state, reason) = if config.enabled {
+                (ProviderState::WaitingForPlugin, "its plugin is not there")
+            } else {
+                (ProviderState::Disabled, "disabled in the configuration")
+            };
+            if let Some(provider) = self.running.remove(name) {
+                provider.stop(reason).await;
+            }
+            status.update(|info| {
+                info.state = state;
+                info.reason = reason.to_owned();
+            });
+            return;
+        };
+        if let Some(provider) = self.running.get_mut(name)
+            && provider.plugin().digest() == plugin.digest()
+        {
+            if *provider.config() == config {
+                return;
+            }
+            let only_ids = ProviderConfig {
+                ids: config.ids.clone(),
+                max_age: config.max_age,
+                max_age_by_id: config.max_age_by_id.clone(),
+                ..provider.config().clone()
+            } == config;
+            if only_ids {
+                match provider.set_ids(config) {
+                    Ok(()) => tracing::info!(provider = name, "ids changed"),
+                    Err(reason) => tracing::error!(provider = name, reason, "ids refused; those before stay"),
+                }
+                return;
+            }
+        }
+        self.replace(name, plugin, config).await;
+    }
+
+    /// Starts a provider, in place of the one that runs under its name if the new one is good.
+    async fn replace(&mut self, name: &str, plugin: Plugin, config: ProviderConfig) {
+        let status = self.status.provider(name);
+        if let Err(reason) = probe(name, &plugin, &config).await {
+            return self.refuse(name, &plugin, &reason);
+        }
+        let made = Provider::new(name, plugin.clone(), config, &self.status, self.origins.clone());
+        let mut provider = match made {
+            Ok(provider) => provider,
+            Err(reason) => return self.refuse(name, &plugin, &reason),
+        };
+        if let Some(old) = self.running.remove(name) {
+            old.stop("being replaced").await;
+        }
+        provider.run();
+        tracing::info!(provider = name, plugin = %plugin.description().name, version = %plugin.description().version, "running");
+        status.update(|info| {
+            info.state = ProviderState::Running;
+            info.reason.clear();
+            info.plugin_version.clone_from(&plugin.description().version);
+            info.plugin_digest = plugin.digest().to_string();
+        });
+        self.running.insert(name.to_owned(), provider);
+    }
+
+    /// The change is not made. What runs, if anything does, goes on.
+    fn refuse(&mut self, name: &str, plugin: &Plugin, reason: &str) {
+        let old = self.running.get(name);
+        tracing::error!(provider = name, reason, keeps_running = old.is_some(), "provider refused");
+        if let Some(old) = old
+            && old.plugin().digest() != plugin.digest()
+        {
+            let stem = old.config().plugin.clone();
+            self.plugin_errors.insert(stem, format!("refused by provider {name}: {reason}"));
+        }
+        let runs = old.is_some();
+        self.status.provider(name).update(|info| {
+            info.state = if runs { ProviderState::Running } else { ProviderState::Failed };
+            info.reason = if runs { format!("a change was refused: {reason}") } else { reason.to_owned() };
+        });
+    }
+
+    fn publish_plugins(&self) {
+        let users = |stem: &str| {
+            let uses = self.running.iter().filter(|(_, provider)| provider.config().plugin == stem);
+            uses.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
+        let stems: BTreeSet<&String> = self.plugins.keys().chain(self.plugin_errors.keys()).collect();
+        let known: BTreeMap<String, PluginStatus> = self.status.plugins().into_iter().collect();
+        for stem in stems {
+            let loaded = self.plugins.get(stem).map(|plugin| {
+                let digest = plugin.digest().to_string();
+                let since = known.get(stem).and_then(|known| known.loaded.as_ref());
+                let loaded_at = since.filter(|loaded| loaded.digest == digest).map(|loaded| loaded.loaded_at);
+                let description = plugin.description();
+                LoadedPlugin {
+                    name: description.name.clone(),
+                    version: description.version.clone(),
+                    summary: description.summary.clone(),
+                    digest,
+                    size: plugin.size(),
+                    http: plugin.fit().http,
+                    websocket: plugin.fit().websocket,
+                    loaded_at: loaded_at.unwrap_or_else(wall_clock),
+                }
+            });
+            let error = self.plugin_errors.get(stem).cloned().unwrap_or_default();
+            self.status.set_plugin(stem, Some(PluginStatus { loaded, error, providers: users(stem) }));
+        }
+    }
+
+    /// A provider that waits for its plugin says what is wrong with the file.
+    fn say_why_waiting(&self) {
+        for status in self.status.providers() {
+            let info = status.info();
+            if info.state != ProviderState::WaitingForPlugin {
+                continue;
+            }
+            let file = self.config.plugins_dir.join(format!("{}.wasm", info.plugin));
+            let loading = self.waiting.contains(&info.plugin) || !self.loading.is_empty();
+            let reason = match self.plugin_errors.get(&info.plugin) {
+                Some(error) => format!("{}: {error}", file.display()),
+                None if loading && file.exists() => format!("{} is being loaded", file.display()),
+                None => format!("{} is not there", file.display()),
+            };
+            status.update(|info| info.reason = reason);
+        }
+    }
+}
+
+/// Whether the plugin takes these settings: on an instance of its own, off the runtime's threads.
+async fn probe(name: &str, plugin: &Plugin, config: &ProviderConfig) -> Result<(), String> {
+    let open = plugin.configured(name.into(), config.settings.clone());
+    let handle = tokio::runtime::Handle::current();
+    let probed = tokio::task::spawn_blocking(move || handle.block_on(open.open()).map(drop)).await;
+    match probed {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(death)) => Err(death.to_string()),
+        Err(error) => Err(format!("configuring it ended in a panic: {error}")),
+    }
+}

@@ -1,0 +1,164 @@
+//! Asking a running daemon's API, for the commands that read it. It stands here because only `transport` names reqwest;
+//! what the answers mean is `cli`'s business.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+use rustls::{ClientConfig, RootCertStore};
+
+/// The daemon answers from memory: one that takes longer is not going to.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A hundred thousand observations are some forty megabytes; whatever sends more is no daemon.
+const MAX_BODY: usize = 256 << 20;
+
+/// Why there is no answer.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ApiError {
+    #[error("{base:?} is not a daemon's address, such as http://127.0.0.1:8080: {why}")]
+    Address { base: String, why: String },
+    #[error("cannot set up TLS: {0}")]
+    Tls(String),
+    #[error("cannot reach the daemon at {base}: {why}")]
+    Unreachable { base: String, why: String },
+    #[error("the daemon at {base} did not answer within {} s", TIMEOUT.as_secs())]
+    Timeout { base: String },
+    #[error("what answers at {base} is not a feedgate daemon: {why}")]
+    NotADaemon { base: String, why: String },
+}
+
+/// One daemon's API. Connections are reused from question to question.
+#[derive(Clone, Debug)]
+pub struct ApiClient {
+    client: reqwest::Client,
+    /// Without a slash at its end.
+    base: String,
+}
+
+impl ApiClient {
+    /// `base` is where the daemon listens, `http://` may be left out: `127.0.0.1:8080`.
+    pub fn new(base: &str) -> Result<Self, ApiError> {
+        let full = if base.contains("://") {
+            base.to_owned()
+        } else {
+            format!("http://{base}")
+        };
+        let address = |why: &str| ApiError::Address {
+            base: base.to_owned(),
+            why: why.to_owned(),
+        };
+        let url = Url::parse(&full).map_err(|error| address(&error.to_string()))?;
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(address("it has a query"));
+        }
+        let tls = match url.scheme() {
+            "https" => super::tls::client_config(),
+            // Reading the system's certificates takes longer than the whole question.
+            "http" => without_roots(),
+            _ => return Err(address("neither http nor https")),
+        };
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls.map_err(|error| ApiError::Tls(error.to_string()))?)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .timeout(TIMEOUT)
+            .user_agent(concat!("feedgate/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| ApiError::Tls(error.to_string()))?;
+        Ok(Self {
+            client,
+            base: full.trim_end_matches('/').to_owned(),
+        })
+    }
+
+    /// Where it asks.
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// The status and the JSON of one answer. `path_and_query` begins with a slash and is already encoded.
+    pub async fn get_json(
+        &self,
+        path_and_query: &str,
+    ) -> Result<(u16, serde_json::Value), ApiError> {
+        let url = format!("{}{path_and_query}", self.base);
+        let mut answer = self
+            .client
+            .get(url)
+            .send()
+            .await
+            .map_err(|error| self.failed(error))?;
+        let status = answer.status().as_u16();
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.failed(error))? {
+            if body.len() + chunk.len() > MAX_BODY {
+                return Err(
+                    self.not_a_daemon(format!("its answer is longer than {} MiB", MAX_BODY >> 20))
+                );
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let json = serde_json::from_slice(&body)
+            .map_err(|error| self.not_a_daemon(format!("status {status}, and no JSON: {error}")))?;
+        Ok((status, json))
+    }
+
+    fn not_a_daemon(&self, why: String) -> ApiError {
+        ApiError::NotADaemon {
+            base: self.base.clone(),
+            why,
+        }
+    }
+
+    fn failed(&self, error: reqwest::Error) -> ApiError {
+        let base = self.base.clone();
+        if error.is_timeout() {
+            return ApiError::Timeout { base };
+        }
+        // The innermost cause says it best.
+        let error = error.without_url();
+        let mut source: &dyn std::error::Error = &error;
+        while let Some(inner) = source.source() {
+            source = inner;
+        }
+        ApiError::Unreachable {
+            base,
+            why: source.to_string(),
+        }
+    }
+}
+
+/// For plain HTTP, where no certificate is ever looked at.
+fn without_roots() -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_checked_before_anything_is_sent() {
+        for (base, expected) in [
+            ("127.0.0.1:8080", Some("http://127.0.0.1:8080")),
+            ("http://[::1]:8080/", Some("http://[::1]:8080")),
+            ("http://host/feedgate/", Some("http://host/feedgate")),
+            ("localhost:8080", Some("http://localhost:8080")),
+            ("ftp://host", None),
+            ("http://host/?a", None),
+            ("", None),
+        ] {
+            let client = ApiClient::new(base);
+            assert_eq!(
+                client.as_ref().ok().map(ApiClient::base),
+                expected,
+                "{base:?}: {client:?}"
+            );
+        }
+    }
+}

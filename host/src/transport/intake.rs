@@ -1,0 +1,146 @@
+//! From what codecs say to the store: keys to slots, times checked, everything counted. The end of the message path.
+
+use std::sync::Arc;
+
+use crate::codec::{Context, Missing};
+use crate::metrics::{Outcome as Counted, ProviderMetrics};
+use crate::observation::{Key, Observation, PlausibleTimes, Receipt};
+use crate::store::{Note, ProviderSlots, SlotTable, Written, wall_clock};
+
+/// One connection's or poller's way into the store.
+#[derive(Debug)]
+pub(super) struct Intake {
+    slots: Arc<ProviderSlots>,
+    pub(super) table: SlotTable,
+    metrics: ProviderMetrics,
+    plausible: PlausibleTimes,
+    epoch: u64,
+    dirty: bool,
+}
+
+impl Intake {
+    pub(super) fn new(slots: Arc<ProviderSlots>, metrics: ProviderMetrics, plausible: PlausibleTimes) -> Self {
+        let table = slots.table();
+        Self { slots, table, metrics, plausible, epoch: next_epoch(), dirty: false }
+    }
+
+    /// A new connection: its sequences do not compare with those of the last one.
+    pub(super) fn next_epoch(&mut self) {
+        self.epoch = next_epoch();
+    }
+
+    pub(super) fn receipt(&self) -> Receipt {
+        self.slots.receipt(self.epoch)
+    }
+
+    /// Stores one value.
+    pub(super) fn observed(&mut self, observation: Observation, receipt: Receipt) {
+        let Some(slot) = self.table.get(observation.key) else {
+            return self.unknown_key();
+        };
+        if let Some(time) = observation.observed_at
+            && !self.plausible.admit(time, receipt.at)
+        {
+            self.metrics.outcome(Counted::Unusable);
+            let reason = format!("the venue's time {} is not plausible (a wrong unit or clock?)", time.to_rfc3339());
+            slot.set_note_unless_rejected(Note::Unresolved, &reason);
+            return;
+        }
+        self.metrics.outcome(match slot.write(observation, receipt) {
+            Written::Stored => Counted::Observed,
+            Written::Older => Counted::Older,
+            Written::Duplicate => Counted::Duplicate,
+        });
+        self.dirty = true;
+    }
+
+    /// The venue confirms what is held.
+    pub(super) fn unchanged(&mut self, key: Key, receipt: Receipt) {
+        match self.table.get(key) {
+            // With nothing held there is nothing to confirm.
+            Some(slot) => drop(slot.confirm(receipt.monotonic)),
+            None => return self.unknown_key(),
+        }
+        self.metrics.outcome(Counted::Unchanged);
+        self.dirty = true;
+    }
+
+    pub(super) fn unresolved(&mut self, key: Key, why: Missing, text: &str) {
+        let Some(slot) = self.table.get(key) else {
+            return self.unknown_key();
+        };
+        let (note, counted, words) = match why {
+            Missing::UnknownId => (Note::Rejected, Counted::Rejected, "the venue does not know this id"),
+            Missing::NoValue => (Note::Unresolved, Counted::Unresolved, "the venue has no value"),
+            Missing::Undecided => (Note::Unresolved, Counted::Unresolved, "the answer said nothing of this id"),
+            Missing::Malformed => (Note::Unresolved, Counted::Unresolved, "the value could not be read"),
+        };
+        let reason = if text.is_empty() { words.to_owned() } else { format!("{words}: {text}") };
+        slot.set_note(note, &shorten(&reason));
+        self.metrics.outcome(counted);
+        self.dirty = true;
+    }
+
+    pub(super) fn rejected(&mut self, key: Key, reason: &str) {
+        let Some(slot) = self.table.get(key) else {
+            return self.unknown_key();
+        };
+        slot.set_note(Note::Rejected, &shorten(reason));
+        self.metrics.outcome(Counted::Rejected);
+        self.dirty = true;
+    }
+
+    pub(super) fn unusable(&mut self, key: Key, why: &str) {
+        let Some(slot) = self.table.get(key) else {
+            return self.unknown_key();
+        };
+        slot.set_note_unless_rejected(Note::Unresolved, &shorten(&format!("unusable value: {why}")));
+        self.metrics.outcome(Counted::Unusable);
+    }
+
+    pub(super) fn malformed(&self) {
+        self.metrics.outcome(Counted::Malformed);
+    }
+
+    /// Says the same of many ids, those that are refused left out.
+    pub(super) fn note<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>, note: Note, reason: &str) {
+        let reason = shorten(reason);
+        for slot in keys.into_iter().filter_map(|key| self.table.get(*key)) {
+            slot.set_note_unless_rejected(note, &reason);
+        }
+        self.dirty = true;
+    }
+
+    /// These ids are asked for anew: what was refused is forgotten.
+    pub(super) fn forget_rejections<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>) {
+        for slot in keys.into_iter().filter_map(|key| self.table.get(*key)) {
+            slot.set_note(Note::Waiting, "asked for, no answer yet");
+        }
+    }
+
+    /// The end of a batch: wakes whoever waits for news.
+    pub(super) fn flush(&mut self) {
+        if std::mem::take(&mut self.dirty) {
+            self.slots.notify();
+        }
+    }
+
+    fn unknown_key(&self) {
+        self.metrics.outcome(Counted::UnknownKey);
+    }
+}
+
+/// What a plugin may know of the world in one call.
+pub(super) fn context() -> Context {
+    Context { now_ms: u64::try_from(wall_clock().0 / 1_000_000).unwrap_or(0), nonce: rand::random() }
+}
+
+/// A venue's words may be a page of HTML.
+fn shorten(text: &str) -> String {
+    text.chars().take(300).collect()
+}
+
+fn next_epoch() -> u64 {
+    static EPOCH: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+    EPOCH.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}

@@ -1,0 +1,639 @@
+//! One WebSocket slot at work: drives a [`Session`] over one socket at a time, with a fresh codec for each attempt.
+//!
+//! The loop: do what the session says, wait for one thing, tell the session. Plugin calls are awaited where they stand,
+//! never as an arm of the wait. Nothing that is sent holds up what is received: frames wait in `outbox` for their
+//! limits, and in the socket's buffer for the venue.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::http::{FetchError, HttpClient, admit_filled};
+use super::inflate::inflate;
+use super::intake::{Intake, context};
+use super::limiter::{Limiter, OriginLimits};
+use super::websocket::{End, Heard, Socket, SocketLimits, dial};
+use super::{Wanted, stopped};
+use crate::codec::{
+    CodecError, Endpoint, Event, Frame, Incoming, OpenCodec, Reconnect, Refusal, Response, Step, Subscription,
+    WebSocketCodec,
+};
+use crate::description::{Bucket, Compression, Limited};
+use crate::logic::session::{self as machine, Action, CloseReason, Overrides, Phase, Session, SessionConfig};
+use crate::metrics::Call;
+use crate::observation::{Key, PlausibleTimes};
+use crate::origin::{Grants, Origin};
+use crate::secret::Secrets;
+use crate::status::{ConnectionInfo, ProviderStatus};
+use crate::store::{Note, ProviderSlots};
+
+/// Requests that a plugin may ask for before one connection.
+const MAX_FETCHES: usize = 8;
+
+/// Frames that may wait for the venue's limits.
+const MAX_OUTBOX: usize = 10_000;
+
+/// How long a polite goodbye may take.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// One call in this many is timed: a clock reading costs as much as a tenth of a small call.
+const SAMPLE: u64 = 16;
+
+/// Everything a session needs.
+pub(crate) struct SessionSetup<O> {
+    /// Its number within the provider.
+    pub(crate) number: usize,
+    pub(crate) open: O,
+    pub(crate) slots: Arc<ProviderSlots>,
+    pub(crate) status: Arc<ProviderStatus>,
+    pub(crate) client: HttpClient,
+    pub(crate) grants: Arc<Grants>,
+    pub(crate) secrets: Arc<Secrets>,
+    pub(crate) buckets: Arc<[Bucket]>,
+    pub(crate) origins: Arc<OriginLimits>,
+    pub(crate) plausible: PlausibleTimes,
+    pub(crate) session: SessionConfig,
+    pub(crate) start_delay: Duration,
+    pub(crate) socket: SocketLimits,
+    pub(crate) compression: Compression,
+    /// For a request before the connection.
+    pub(crate) fetch_timeout: Duration,
+}
+
+/// Keeps the slot connected until stopped, then closes politely.
+pub(crate) async fn run<O: OpenCodec>(
+    setup: SessionSetup<O>,
+    mut wanted: watch::Receiver<Wanted>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let tls = match super::tls::client_config() {
+        Ok(tls) => Arc::new(tls),
+        Err(error) => {
+            setup.status.update(|info| info.reason = format!("no TLS: {error}"));
+            return;
+        }
+    };
+    let mut shell = Shell::new(setup, tls, &wanted.borrow_and_update());
+    let mut stopping = false;
+    loop {
+        while shell.ended.is_none()
+            && let Some(action) = shell.session.poll_action(now())
+        {
+            shell.act(action).await;
+        }
+        shell.send_due();
+        shell.publish();
+        if shell.session.phase() == Phase::Stopped {
+            return;
+        }
+        if shell.ended.is_some() {
+            shell.report_end();
+            continue;
+        }
+        let wake = shell.wake_at();
+        tokio::select! {
+            biased;
+            () = stopped(&mut stop), if !stopping => {
+                stopping = true;
+                shell.session.stop(now());
+            }
+            changed = wanted.changed(), if !stopping => match changed {
+                Ok(()) => shell.take_wanted(&wanted.borrow_and_update()),
+                Err(_) => {
+                    stopping = true;
+                    shell.session.stop(now());
+                }
+            },
+            happened = shell.link.next() => shell.handle(happened).await,
+            () = sleep_until(wake) => {}
+        }
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A connection on its way: codec and socket belong together, so neither can be without the other.
+enum Link<C> {
+    Down,
+    Fetching { codec: Box<C>, fetches: usize, answer: Pending<Result<Response, FetchError>> },
+    Dialing { codec: Box<C>, origin: Origin, overrides: Overrides, socket: Pending<Result<Socket, End>> },
+    Up { codec: Box<C>, origin: Origin, socket: Box<Socket> },
+}
+
+/// Why the loop woke.
+enum Happened {
+    Fetched(Result<Response, FetchError>),
+    Dialed(Result<Socket, End>),
+    Heard(Heard),
+}
+
+impl<C> Link<C> {
+    /// Waits for the next thing on the way. May be dropped and called again.
+    async fn next(&mut self) -> Happened {
+        match self {
+            Self::Down => std::future::pending().await,
+            Self::Fetching { answer, .. } => Happened::Fetched(answer.await),
+            Self::Dialing { socket, .. } => Happened::Dialed(socket.await),
+            Self::Up { socket, .. } => Happened::Heard(socket.next().await),
+        }
+    }
+}
+
+/// A frame that waits for its turn.
+struct Outgoing {
+    frame: Frame,
+    what: Limited,
+}
+
+struct Shell<O: OpenCodec> {
+    setup: SessionSetup<O>,
+    tls: Arc<ClientConfig>,
+    session: Session,
+    link: Link<O::Codec>,
+    intake: Intake,
+    limiter: Limiter,
+    outbox: VecDeque<Outgoing>,
+    /// When the first frame of the outbox may go.
+    send_at: Option<Instant>,
+    /// A subscription's frames are in the outbox; the session waits to hear that they are gone.
+    subscribing: bool,
+    /// What the venue was asked for on this connection. The table forgets an id at once when it is no longer wanted;
+    /// the venue must still be told.
+    asked: BTreeMap<Key, Subscription>,
+    /// The link ended and the session has not been told.
+    ended: Option<End>,
+    url: String,
+    last_end: Option<(String, Instant)>,
+    phase: (&'static str, Instant),
+    calls: u64,
+    /// How many ids were unconfirmed when the status was last brought up to date.
+    published: Option<usize>,
+}
+
+impl<O: OpenCodec> Shell<O> {
+    fn new(setup: SessionSetup<O>, tls: Arc<ClientConfig>, wanted: &Wanted) -> Self {
+        let mut intake = Intake::new(setup.slots.clone(), setup.status.metrics.clone(), setup.plausible);
+        intake.table = wanted.table.clone();
+        let session = Session::new(setup.session.clone(), wanted.keys.clone(), now(), setup.start_delay);
+        Self {
+            session,
+            link: Link::Down,
+            limiter: Limiter::new(setup.buckets.clone(), setup.origins.clone()),
+            intake,
+            outbox: VecDeque::new(),
+            send_at: None,
+            subscribing: false,
+            asked: BTreeMap::new(),
+            ended: None,
+            url: String::new(),
+            last_end: None,
+            phase: ("waiting", Instant::now()),
+            calls: 0,
+            published: None,
+            tls,
+            setup,
+        }
+    }
+
+    fn take_wanted(&mut self, wanted: &Wanted) {
+        self.intake.table = wanted.table.clone();
+        self.session.set_wanted(&wanted.keys, now());
+    }
+
+    async fn act(&mut self, action: Action) {
+        match action {
+            Action::Connect => self.connect().await,
+            Action::Subscribe(keys) => self.subscribe(&keys).await,
+            Action::Unsubscribe(keys) => self.unsubscribe(&keys).await,
+            Action::Heartbeat => self.heartbeat().await,
+            Action::Ping => {
+                self.queue(Frame::Ping(Vec::new()), Limited::Send);
+            }
+            Action::Close(reason) => self.close(reason).await,
+        }
+    }
+
+    /// Opens a codec and takes the first step.
+    async fn connect(&mut self) {
+        self.limiter.reset();
+        self.intake.next_epoch();
+        let started = Instant::now();
+        match self.setup.open.open().await {
+            Ok((codec, kind)) => {
+                self.setup.status.metrics.call(Call::Open, started.elapsed());
+                self.setup.status.update(|info| info.kind = Some(kind));
+                self.step(Box::new(codec), 0, None).await;
+            }
+            Err(death) => self.codec_failed(CodecError::Dead(death)),
+        }
+    }
+
+    /// Asks the codec what is next and starts it.
+    async fn step(&mut self, mut codec: Box<O::Codec>, fetches: usize, previous: Option<Response>) {
+        let keys = self.session.keys();
+        let subscriptions = self.intake.table.subscriptions(&keys);
+        let started = Instant::now();
+        let step = codec.connect(context(), &subscriptions, previous.as_ref()).await;
+        self.setup.status.metrics.call(Call::Connect, started.elapsed());
+        match step {
+            Ok(Step::Fetch(_)) if fetches == MAX_FETCHES => self.ended = Some(End::Fetches(MAX_FETCHES)),
+            Ok(Step::Fetch(request)) => {
+                let admitted = match self.setup.client.admit(&request) {
+                    Ok(admitted) => admitted,
+                    Err(error) => return self.ended = Some(End::Fetch(error)),
+                };
+                let at = self.limiter.reserve(&admitted.origin, Limited::Request, Instant::now());
+                self.session.handle_delayed(at.into_std());
+                let (client, timeout) = (self.setup.client.clone(), self.setup.fetch_timeout);
+                let answer = Box::pin(async move {
+                    tokio::time::sleep_until(at).await;
+                    client.send(&request, timeout).await
+                });
+                self.link = Link::Fetching { codec, fetches: fetches + 1, answer };
+            }
+            Ok(Step::Dial(endpoint)) => self.dial(codec, endpoint),
+            Err(error) => self.codec_failed(error),
+        }
+    }
+
+    fn dial(&mut self, codec: Box<O::Codec>, endpoint: Endpoint) {
+        self.url = endpoint.url.split(['?', '#']).next().unwrap_or_default().chars().take(200).collect();
+        let admitted = match admit_filled(&self.setup.grants, &self.setup.secrets, &endpoint.url) {
+            Ok(admitted) => admitted,
+            Err(error) => return self.ended = Some(End::Fetch(error)),
+        };
+        let origin = admitted.origin.clone();
+        let at = self.limiter.reserve(&origin, Limited::Connect, Instant::now());
+        self.session.handle_delayed(at.into_std());
+        let overrides =
+            Overrides { heartbeat_interval: endpoint.heartbeat_interval, idle_timeout: endpoint.idle_timeout };
+        let dialing = dial(admitted, endpoint, self.setup.secrets.clone(), self.tls.clone(), self.setup.socket);
+        let socket = Box::pin(async move {
+            tokio::time::sleep_until(at).await;
+            dialing.await
+        });
+        self.link = Link::Dialing { codec, origin, overrides, socket };
+    }
+
+    async fn handle(&mut self, happened: Happened) {
+        match (happened, std::mem::replace(&mut self.link, Link::Down)) {
+            (Happened::Fetched(Ok(response)), Link::Fetching { codec, fetches, .. }) => {
+                self.setup.status.metrics.request(if response.status < 300 { "ok" } else { "status" });
+                if let (418 | 429 | 503, Some(wait)) =
+                    (response.status, super::poller::retry_after(&response.headers))
+                {
+                    self.session.handle_retry_after(now(), wait);
+                }
+                self.step(codec, fetches, Some(response)).await;
+            }
+            (Happened::Fetched(Err(error)), _) => {
+                self.setup.status.metrics.request(error.cause());
+                self.ended = Some(End::Fetch(error));
+            }
+            (Happened::Dialed(Ok(socket)), Link::Dialing { codec, origin, overrides, .. }) => {
+                self.setup.status.metrics.connects.inc();
+                self.setup.status.metrics.connections_open.inc();
+                tracing::info!(provider = %self.setup.status.name, connection = self.setup.number, url = %self.url, "connected");
+                self.link = Link::Up { codec, origin, socket: Box::new(socket) };
+                self.session.handle_opened(now(), overrides);
+            }
+            (Happened::Dialed(Err(end)), _) => self.ended = Some(end),
+            (Happened::Heard(heard), link) => {
+                self.link = link;
+                match heard {
+                    Heard::Messages(messages) => self.receive(messages).await,
+                    Heard::Ended(end) => self.ended = Some(end),
+                }
+            }
+            // `next` answers for the link as it stands.
+            (Happened::Fetched(_) | Happened::Dialed(_), _) => {}
+        }
+    }
+
+    /// The message path: what arrived, through the codec, into the store.
+    async fn receive(&mut self, messages: Vec<Message>) {
+        let receipt = self.intake.receipt();
+        self.session.handle_received(now());
+        let Link::Up { codec, origin, .. } = &mut self.link else { return };
+        let metrics = &self.setup.status.metrics;
+        let mut unpacked = Vec::new();
+        if self.setup.compression != Compression::None {
+            for message in &messages {
+                if let Message::Binary(packed) = message {
+                    match inflate(packed, self.setup.compression, self.setup.socket.max_message) {
+                        Ok(content) => unpacked.push(content),
+                        Err(error) => {
+                            tracing::debug!(provider = %self.setup.status.name, %error, "a message stays packed");
+                            self.intake.malformed();
+                            unpacked.push(Vec::new());
+                        }
+                    }
+                }
+            }
+        }
+        let mut unpacked = unpacked.iter();
+        let mut frames = Vec::with_capacity(messages.len());
+        let mut bytes = 0;
+        for message in &messages {
+            bytes += message.len();
+            match message {
+                Message::Text(text) => frames.push(Incoming::Text(text)),
+                Message::Binary(binary) if self.setup.compression == Compression::None => {
+                    frames.push(Incoming::Binary(binary));
+                }
+                Message::Binary(_) => match unpacked.next() {
+                    Some(content) if !content.is_empty() => {
+                        frames.push(match std::str::from_utf8(content) {
+                            Ok(text) => Incoming::Text(text),
+                            Err(_) => Incoming::Binary(content),
+                        });
+                    }
+                    _ => {}
+                },
+                // The answer was sent by the socket; here it is only counted.
+                Message::Ping(_) => {
+                    self.limiter.count_control(origin, Instant::now());
+                }
+                Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
+            }
+        }
+        metrics.frames_received.inc_by(frames.len() as u64);
+        metrics.bytes_received.inc_by(bytes as u64);
+        if frames.is_empty() {
+            return;
+        }
+        self.calls += 1;
+        let timed = (self.calls % SAMPLE == 1).then(Instant::now);
+        let result = codec.handle_messages(context(), &frames).await;
+        if let Some(started) = timed {
+            metrics.call(Call::HandleMessages, started.elapsed());
+        }
+        match result {
+            Ok(events) => {
+                let unanswered = self.session.unanswered() > 0;
+                for event in events {
+                    self.take_event(event, receipt, unanswered);
+                }
+                self.intake.flush();
+            }
+            Err(error) => self.codec_failed(error),
+        }
+    }
+
+    fn take_event(&mut self, event: Event, receipt: crate::observation::Receipt, unanswered: bool) {
+        match event {
+            Event::Observed(observation) => {
+                // A value is as good as an acknowledgement.
+                if unanswered {
+                    self.session.handle_subscribed(observation.key, now());
+                }
+                self.intake.observed(observation, receipt);
+            }
+            Event::Unchanged(key) => self.intake.unchanged(key, receipt),
+            Event::Subscribed(key) => self.session.handle_subscribed(key, now()),
+            Event::Rejected(rejection) => {
+                self.session.handle_rejected(rejection.key, rejection.permanent, now());
+                self.intake.rejected(rejection.key, &rejection.reason);
+            }
+            Event::Reply(frame) => self.queue(frame, Limited::Send),
+            Event::Ready => self.session.handle_ready(now()),
+            Event::Alive => {}
+            Event::Reconnect(when) => {
+                let when = match when {
+                    Reconnect::Now => machine::Reconnect::Now,
+                    Reconnect::OverlapWithin(time) => machine::Reconnect::OverlapWithin(time),
+                    Reconnect::After(time) => machine::Reconnect::After(time),
+                };
+                self.session.handle_reconnect(when, now());
+            }
+            Event::Malformed { text, .. } => {
+                tracing::debug!(provider = %self.setup.status.name, error = %text, "a frame could not be read");
+                self.intake.malformed();
+            }
+            Event::Unusable { key, why } => self.intake.unusable(key, &why),
+        }
+    }
+
+    async fn subscribe(&mut self, keys: &[Key]) {
+        let mut asked = self.intake.table.subscriptions(keys);
+        let Link::Up { codec, .. } = &mut self.link else { return };
+        // The plugin may refuse some; the rest is asked for again, at most once for each.
+        loop {
+            if asked.is_empty() {
+                self.session.handle_sent(now());
+                return;
+            }
+            let started = Instant::now();
+            let result = codec.subscribe(context(), &asked).await;
+            self.setup.status.metrics.call(Call::Subscribe, started.elapsed());
+            let rejections = match result {
+                Ok(frames) => {
+                    let keys: Vec<Key> = asked.iter().map(|subscription| subscription.key).collect();
+                    self.intake.forget_rejections(&keys);
+                    self.asked.extend(asked.into_iter().map(|subscription| (subscription.key, subscription)));
+                    return self.queue_subscription(frames);
+                }
+                Err(CodecError::Refused(Refusal::Rejected(rejections))) => rejections,
+                Err(error) => return self.codec_failed(error),
+            };
+            let before = asked.len();
+            for rejection in rejections {
+                asked.retain(|subscription| subscription.key != rejection.key);
+                self.session.handle_rejected(rejection.key, rejection.permanent, now());
+                self.intake.rejected(rejection.key, &rejection.reason);
+            }
+            if asked.len() == before {
+                let text = "subscribe refused ids that it was not asked for".to_owned();
+                return self.codec_failed(CodecError::Refused(Refusal::Malformed(text)));
+            }
+        }
+    }
+
+    async fn unsubscribe(&mut self, keys: &[Key]) {
+        let asked: Vec<Subscription> = keys.iter().filter_map(|key| self.asked.remove(key)).collect();
+        let Link::Up { codec, .. } = &mut self.link else { return };
+        if asked.is_empty() {
+            self.session.handle_sent(now());
+            return;
+        }
+        match codec.unsubscribe(context(), &asked).await {
+            Ok(frames) => self.queue_subscription(frames),
+            Err(error) => self.codec_failed(error),
+        }
+    }
+
+    fn queue_subscription(&mut self, frames: Vec<Frame>) {
+        self.subscribing = true;
+        for frame in frames {
+            self.queue(frame, Limited::Subscribe);
+        }
+        self.check_sent();
+    }
+
+    async fn heartbeat(&mut self) {
+        let Link::Up { codec, .. } = &mut self.link else { return };
+        let started = Instant::now();
+        let result = codec.heartbeat(context()).await;
+        self.setup.status.metrics.call(Call::Heartbeat, started.elapsed());
+        match result {
+            Ok(frames) => frames.into_iter().for_each(|frame| self.queue(frame, Limited::Send)),
+            Err(error) => self.codec_failed(error),
+        }
+    }
+
+    fn queue(&mut self, frame: Frame, what: Limited) {
+        if self.outbox.len() >= MAX_OUTBOX {
+            self.ended = Some(End::TooManyFrames(MAX_OUTBOX));
+            return;
+        }
+        self.outbox.push_back(Outgoing { frame, what });
+    }
+
+    /// Hands on what may go now. Budget is booked for one frame at a time, so that nothing is booked for a connection
+    /// that ends first.
+    fn send_due(&mut self) {
+        let Link::Up { origin, socket, .. } = &mut self.link else { return };
+        let now = Instant::now();
+        while let Some(next) = self.outbox.front() {
+            let at = *self.send_at.get_or_insert_with(|| match &next.frame {
+                Frame::Ping(_) => self.limiter.count_control(origin, now),
+                _ => self.limiter.reserve(origin, next.what, now),
+            });
+            if at > now {
+                break;
+            }
+            self.send_at = None;
+            let Some(next) = self.outbox.pop_front() else { break };
+            if let Err(end) = socket.send(next.frame) {
+                self.ended = Some(end);
+                return;
+            }
+            self.setup.status.metrics.frames_sent.inc();
+        }
+        if let Err(end) = socket.check_write(now) {
+            self.ended = Some(end);
+        }
+        self.check_sent();
+    }
+
+    fn check_sent(&mut self) {
+        let waiting = self.outbox.iter().any(|outgoing| outgoing.what == Limited::Subscribe);
+        if self.subscribing && !waiting {
+            self.subscribing = false;
+            self.session.handle_sent(now());
+        }
+    }
+
+    async fn close(&mut self, reason: CloseReason) {
+        if let Link::Up { socket, .. } = std::mem::replace(&mut self.link, Link::Down) {
+            self.setup.status.metrics.connections_open.dec();
+            socket.close(GOODBYE.min(self.setup.socket.write_timeout)).await;
+        }
+        self.ended = Some(End::ours(reason));
+        self.report_end();
+    }
+
+    fn codec_failed(&mut self, error: CodecError) {
+        match &error {
+            CodecError::Dead(death) => self.setup.status.metrics.death(death.kind()),
+            CodecError::Refused(Refusal::RateLimited { wait: Some(wait), .. }) => self.session.handle_retry_after(now(), *wait),
+            CodecError::Refused(_) => {}
+        }
+        self.ended = Some(End::Codec(error));
+    }
+
+    /// Tells everyone that the link is gone, once.
+    fn report_end(&mut self) {
+        let Some(end) = self.ended.take() else { return };
+        if let Link::Up { .. } = std::mem::replace(&mut self.link, Link::Down) {
+            self.setup.status.metrics.connections_open.dec();
+        }
+        self.outbox.clear();
+        self.asked.clear();
+        self.send_at = None;
+        self.subscribing = false;
+        if let End::Handshake { retry_after: Some(wait), .. } = &end {
+            self.session.handle_retry_after(now(), *wait);
+        }
+        let keys = self.session.keys();
+        self.session.handle_ended(now(), rand::random());
+        let planned = matches!(end, End::Ours(_));
+        self.setup.status.metrics.disconnect(end.cause());
+        let text = end.to_string();
+        let (provider, connection) = (&*self.setup.status.name, self.setup.number);
+        if planned {
+            tracing::info!(provider, connection, reason = %text, "connection ended");
+        } else {
+            tracing::warn!(provider, connection, reason = %text, failures = self.session.failures(), "connection ended");
+        }
+        self.intake.note(&keys, Note::Down, &text);
+        self.intake.flush();
+        self.last_end = Some((text, Instant::now()));
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        let session = self.session.poll_timeout().map(Instant::from_std);
+        let write = match &self.link {
+            Link::Up { socket, .. } => socket.write_deadline(),
+            _ => None,
+        };
+        [session, self.send_at, write].into_iter().flatten().min()
+    }
+
+    /// Brings the status up to date when the phase has changed or something is under way.
+    fn publish(&mut self) {
+        let phase = match self.session.phase() {
+            Phase::NothingToDo => "idle",
+            Phase::Waiting { .. } => "waiting",
+            Phase::Connecting => "connecting",
+            Phase::Open => "open",
+            Phase::Closing => "closing",
+            Phase::Stopped => "stopped",
+        };
+        let unconfirmed = self.session.unanswered();
+        let changed = phase != self.phase.0;
+        if changed {
+            self.phase = (phase, Instant::now());
+        }
+        // On the message path of a settled connection there is nothing to say.
+        if !changed && phase == "open" && self.published == Some(unconfirmed) {
+            return;
+        }
+        self.published = Some(unconfirmed);
+        let next_attempt = match self.session.phase() {
+            Phase::Waiting { until } => Some(Instant::from_std(until)),
+            _ => None,
+        };
+        let info = ConnectionInfo {
+            phase,
+            since: self.phase.1,
+            url: self.url.clone(),
+            ids: self.session.keys().len(),
+            unconfirmed,
+            reconnects: self.session.reconnects(),
+            failures: self.session.failures(),
+            last_end: self.last_end.clone(),
+            next_attempt,
+        };
+        let number = self.setup.number;
+        self.setup.status.update(|status| drop(status.connections.insert(number, info)));
+    }
+}

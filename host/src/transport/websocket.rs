@@ -1,0 +1,324 @@
+//! One WebSocket: dialed within bounds, read in batches, written without ever holding the reader up.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::{Sink, Stream};
+use rustls::ClientConfig;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+
+use super::http::FetchError;
+use super::poller::retry_after;
+use crate::codec::{CodecError, Endpoint, Frame};
+use crate::logic::session::CloseReason;
+use crate::origin::{Admitted, Forbidden};
+use crate::secret::Secrets;
+
+/// How an attempt or a connection came to its end.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(super) enum End {
+    #[error("closed by us: {0}")]
+    Ours(&'static str),
+    #[error("{0}")]
+    Codec(CodecError),
+    #[error("before the connection: {0}")]
+    Fetch(FetchError),
+    #[error("the plugin asked for more than {0} requests before the connection")]
+    Fetches(usize),
+    #[error("{0}")]
+    Forbidden(Forbidden),
+    #[error("{0}")]
+    BadEndpoint(String),
+    #[error("cannot resolve {host}: {why}")]
+    Resolve { host: String, why: String },
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    #[error("TLS failed: {0}")]
+    Tls(String),
+    #[error("the venue answered the handshake with status {status}{}", Words(.body))]
+    Handshake { status: u16, retry_after: Option<Duration>, body: String },
+    #[error("closed by the venue{}", .0)]
+    Closed(String),
+    #[error("connection lost: {0}")]
+    Lost(String),
+    #[error("the venue broke the WebSocket protocol: {0}")]
+    Protocol(String),
+    #[error("{0}")]
+    TooLarge(String),
+    #[error("the venue took nothing for {} ms", .0.as_millis())]
+    WriteTimeout(Duration),
+    #[error("the plugin wants to send more than {0} frames at once")]
+    TooManyFrames(usize),
+}
+
+struct Words<'a>(&'a str);
+
+impl std::fmt::Display for Words<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0.is_empty() { Ok(()) } else { write!(f, ": {}", self.0) }
+    }
+}
+
+impl End {
+    /// We gave it up.
+    pub(super) fn ours(reason: CloseReason) -> Self {
+        Self::Ours(match reason {
+            CloseReason::Idle => "nothing was received for too long",
+            CloseReason::ConnectTimeout => "it did not open in time",
+            CloseReason::ReadyTimeout => "the venue was not ready in time",
+            CloseReason::MaxAge => "it is as old as it may get",
+            CloseReason::Restart => "restart",
+            CloseReason::Venue => "the venue asked for a new connection",
+            CloseReason::NothingToDo => "no id is left to ask for",
+            CloseReason::Stopped => "stopped",
+        })
+    }
+
+    /// The bounded word for metrics.
+    pub(super) fn cause(&self) -> &'static str {
+        match self {
+            Self::Ours(words) => match *words {
+                "nothing was received for too long" => "idle",
+                "it did not open in time" => "connect-timeout",
+                "the venue was not ready in time" => "ready-timeout",
+                "it is as old as it may get" => "max-age",
+                "restart" => "restart",
+                "the venue asked for a new connection" => "venue",
+                "no id is left to ask for" => "nothing-to-do",
+                _ => "stopped",
+            },
+            Self::Codec(CodecError::Dead(_)) => "plugin-died",
+            Self::Codec(CodecError::Refused(_)) => "plugin-refused",
+            Self::Fetch(_) | Self::Fetches(_) => "fetch",
+            Self::Forbidden(_) => "forbidden",
+            Self::BadEndpoint(_) => "bad-endpoint",
+            Self::Resolve { .. } => "resolve",
+            Self::Connect(_) => "connect",
+            Self::Tls(_) => "tls",
+            Self::Handshake { .. } => "handshake",
+            Self::Closed(_) => "closed",
+            Self::Lost(_) => "lost",
+            Self::Protocol(_) => "protocol",
+            Self::TooLarge(_) => "too-large",
+            Self::WriteTimeout(_) => "write-timeout",
+            Self::TooManyFrames(_) => "too-many-frames",
+        }
+    }
+}
+
+/// Bounds of one socket.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct SocketLimits {
+    pub max_message: usize,
+    /// How long the venue may take nothing of what we send.
+    pub write_timeout: Duration,
+}
+
+/// Dials an endpoint that was admitted: names resolved and checked, then TCP, TLS and the handshake.
+pub(super) async fn dial(
+    admitted: Admitted,
+    endpoint: Endpoint,
+    secrets: Arc<Secrets>,
+    tls: Arc<ClientConfig>,
+    limits: SocketLimits,
+) -> Result<Socket, End> {
+    let request = request(&admitted, &endpoint, &secrets)?;
+    let stream = connect(&admitted).await?;
+    // Small frames go out at once: a heartbeat must not wait for company.
+    stream.set_nodelay(true).map_err(|e| End::Connect(e.to_string()))?;
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(limits.max_message))
+        .max_frame_size(Some(limits.max_message))
+        .max_write_buffer_size(MAX_UNSENT);
+    let connector = Connector::Rustls(tls);
+    let (stream, _) = client_async_tls_with_config(request, stream, Some(config), Some(connector))
+        .await
+        .map_err(|error| end_of(error, limits.max_message))?;
+    Ok(Socket { stream, limits, unsent_since: None, ended: None })
+}
+
+fn request(admitted: &Admitted, endpoint: &Endpoint, secrets: &Secrets) -> Result<Request, End> {
+    let bad = |what: String| End::BadEndpoint(what);
+    let mut request = admitted.url.as_str().into_client_request().map_err(|e| bad(e.to_string()))?;
+    let headers = request.headers_mut();
+    for (name, value) in &endpoint.headers {
+        let shown: String = name.chars().take(80).collect();
+        let filled = secrets.fill(value).map_err(|e| bad(e.to_string()))?;
+        let name = HeaderName::from_bytes(name.as_bytes());
+        let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&filled)) else {
+            return Err(bad(format!("header {shown:?} has a name or a value that HTTP does not allow")));
+        };
+        headers.insert(name, value);
+    }
+    if !endpoint.subprotocols.is_empty() {
+        let value = HeaderValue::from_str(&endpoint.subprotocols.join(", "))
+            .map_err(|_| bad("the subprotocols hold what HTTP does not allow".to_owned()))?;
+        headers.insert("sec-websocket-protocol", value);
+    }
+    Ok(request)
+}
+
+async fn connect(admitted: &Admitted) -> Result<TcpStream, End> {
+    let host = admitted.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let port = admitted.url.port_or_known_default().unwrap_or(443);
+    let unresolved = |why: String| End::Resolve { host: host.to_owned(), why };
+    let addresses: Vec<SocketAddr> =
+        tokio::net::lookup_host((host, port)).await.map_err(|e| unresolved(e.to_string()))?.collect();
+    let mut last = unresolved("no address".to_owned());
+    for address in addresses {
+        admitted.address(address.ip()).map_err(End::Forbidden)?;
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = End::Connect(format!("{address}: {error}")),
+        }
+    }
+    Err(last)
+}
+
+/// What a socket has to say.
+pub(super) enum Heard {
+    /// Messages that were waiting, oldest first; pings and pongs are among them.
+    Messages(Vec<Message>),
+    Ended(End),
+}
+
+/// Most messages and bytes of one batch: what one plugin call is handed.
+const MAX_BATCH: usize = 256;
+const MAX_BATCH_BYTES: usize = 1 << 20;
+
+/// Most bytes that may wait in the socket's buffer.
+const MAX_UNSENT: usize = 4 << 20;
+
+/// An open WebSocket.
+pub(super) struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    limits: SocketLimits,
+    /// Since when something waits to be taken by the venue.
+    unsent_since: Option<Instant>,
+    /// It ended behind messages that are still to be handed out.
+    ended: Option<End>,
+}
+
+impl Socket {
+    /// When the venue has taken nothing for too long.
+    pub(super) fn write_deadline(&self) -> Option<Instant> {
+        self.unsent_since.map(|since| since + self.limits.write_timeout)
+    }
+
+    /// The end, if that time has come.
+    pub(super) fn check_write(&self, now: Instant) -> Result<(), End> {
+        match self.write_deadline() {
+            Some(deadline) if now >= deadline => Err(End::WriteTimeout(self.limits.write_timeout)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Puts a frame into the buffer; [`Socket::next`] sends it. Never waits.
+    pub(super) fn send(&mut self, frame: Frame) -> Result<(), End> {
+        let message = match frame {
+            Frame::Text(text) => Message::text(text),
+            Frame::Binary(bytes) => Message::binary(bytes),
+            Frame::Ping(bytes) => Message::Ping(bytes.into()),
+        };
+        let sent = std::pin::Pin::new(&mut self.stream).start_send(message);
+        sent.map_err(|error| end_of(error, self.limits.max_message))?;
+        self.unsent_since.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// Sends what waits and reads what has arrived. May be dropped at any time and called again.
+    pub(super) async fn next(&mut self) -> Heard {
+        if let Some(end) = self.ended.take() {
+            return Heard::Ended(end);
+        }
+        std::future::poll_fn(|task| {
+            let max = self.limits.max_message;
+            let mut messages = Vec::new();
+            let mut bytes = 0;
+            let end = loop {
+                match std::pin::Pin::new(&mut self.stream).poll_next(task) {
+                    Poll::Ready(Some(Ok(Message::Close(frame)))) => {
+                        let said = frame.map(|f| format!(" with code {} {}", u16::from(f.code), f.reason));
+                        break Some(End::Closed(said.unwrap_or_default().trim_end().to_owned()));
+                    }
+                    Poll::Ready(Some(Ok(message))) => {
+                        // The answer to a ping waits in the buffer like everything else.
+                        if message.is_ping() {
+                            self.unsent_since.get_or_insert_with(Instant::now);
+                        }
+                        bytes += message.len();
+                        messages.push(message);
+                        if messages.len() == MAX_BATCH || bytes >= MAX_BATCH_BYTES {
+                            break None;
+                        }
+                    }
+                    Poll::Ready(Some(Err(error))) => break Some(end_of(error, max)),
+                    Poll::Ready(None) => break Some(End::Closed(" without a close frame".to_owned())),
+                    Poll::Pending => break None,
+                }
+            };
+            if !messages.is_empty() {
+                self.ended = end;
+                return Poll::Ready(Heard::Messages(messages));
+            }
+            if let Some(end) = end {
+                return Poll::Ready(Heard::Ended(end));
+            }
+            if self.unsent_since.is_some() {
+                match std::pin::Pin::new(&mut self.stream).poll_flush(task) {
+                    Poll::Ready(Ok(())) => self.unsent_since = None,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Heard::Ended(end_of(error, max))),
+                    Poll::Pending => {}
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Says goodbye, within `patience`.
+    pub(super) async fn close(mut self, patience: Duration) {
+        // Nobody is left to tell if the venue does not take it.
+        let _ = tokio::time::timeout(patience, self.stream.close(None)).await;
+    }
+}
+
+fn end_of(error: Error, max: usize) -> End {
+    match error {
+        Error::ConnectionClosed | Error::AlreadyClosed => End::Closed(String::new()),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Lost("reset by the venue".to_owned()),
+        Error::Protocol(error) => End::Protocol(error.to_string()),
+        Error::Utf8(error) => End::Protocol(format!("a text message is not UTF-8: {error}")),
+        Error::Capacity(CapacityError::MessageTooLong { size, .. }) => {
+            End::TooLarge(format!("a message of {size} bytes, more than {max} (knob: websocket.max_message_kib)"))
+        }
+        Error::Capacity(error) => End::TooLarge(error.to_string()),
+        Error::WriteBufferFull(_) => End::TooLarge(format!("more than {} KiB wait to be sent", MAX_UNSENT >> 10)),
+        Error::Io(error) => End::Lost(error.to_string()),
+        Error::Tls(error) => End::Tls(error.to_string()),
+        Error::Http(response) => {
+            let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+            let headers: Vec<_> =
+                response.headers().iter().filter_map(|(n, v)| Some((n.to_string(), text(v)?))).collect();
+            let body = response.body().as_deref().unwrap_or_default();
+            End::Handshake {
+                status: response.status().as_u16(),
+                retry_after: retry_after(&headers),
+                body: String::from_utf8_lossy(body).chars().take(200).collect(),
+            }
+        }
+        Error::Url(error) => End::BadEndpoint(error.to_string()),
+        Error::HttpFormat(error) => End::BadEndpoint(error.to_string()),
+        other => End::Protocol(other.to_string()),
+    }
+}

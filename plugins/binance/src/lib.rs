@@ -1,0 +1,128 @@
+//! Binance spot: last price or mid, streamed or polled.
+
+mod batches;
+mod poll;
+mod stream;
+
+use feedgate_sdk::{
+    Action, Bucket, Description, HttpLimits, Ids, Plugin, Rejection, Scope, SettingsError,
+    Subscription, ValueKind, WebsocketLimits, settings,
+};
+use serde::Deserialize;
+
+use self::{batches::Batches, stream::Requests};
+
+feedgate_sdk::provider!(Binance);
+
+/// One connection or one poller.
+struct Binance {
+    price: Price,
+    /// By the symbol in capitals, as all payloads have it.
+    ids: Ids,
+    requests: Requests,
+    batches: Batches,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    price: Price,
+}
+
+/// Which price.
+#[derive(Deserialize, Default, Clone, Copy, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Price {
+    #[default]
+    Last,
+    Mid,
+}
+
+impl Plugin for Binance {
+    fn describe() -> Description {
+        Description {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            summary: "Binance spot: the last price, or half way between best bid and best ask"
+                .to_owned(),
+            documentation: "https://developers.binance.com/docs/binance-spot-api-docs".to_owned(),
+            origins: vec![stream::ORIGIN.to_owned(), poll::ORIGIN.to_owned()],
+            values: vec![ValueKind::LastTrade, ValueKind::Mid],
+            default_ids: vec!["BTCUSDT".to_owned(), "ETHUSDT".to_owned()],
+            settings_schema: include_str!("settings.json").to_owned(),
+            buckets: vec![
+                Bucket {
+                    what: Action::Connect,
+                    count: 300,
+                    per_ms: 300_000,
+                    scope: Scope::Origin,
+                    counts_control_frames: false,
+                },
+                Bucket {
+                    what: Action::Send,
+                    count: 5,
+                    per_ms: 1_000,
+                    scope: Scope::Connection,
+                    counts_control_frames: true,
+                },
+                // 6000 weight a minute for the address, at 4 a request: a third is left to others.
+                Bucket {
+                    what: Action::Request,
+                    count: 1_000,
+                    per_ms: 60_000,
+                    scope: Scope::Origin,
+                    counts_control_frames: false,
+                },
+            ],
+            websocket: Some(WebsocketLimits {
+                // 1024 are allowed; fewer make a lost connection hurt less.
+                ids_per_connection: Some(200),
+                ids_per_message: Some(100),
+                // The venue pings every 20 seconds.
+                idle_timeout_ms: Some(60_000),
+                max_age_ms: Some(24 * 60 * 60 * 1_000),
+                acknowledges: true,
+                ..WebsocketLimits::default()
+            }),
+            http: Some(HttpLimits {
+                poll_interval_ms: 1_000,
+                timeout_ms: 5_000,
+                max_in_flight: 4,
+            }),
+            ..Description::default()
+        }
+    }
+
+    fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
+        let Settings { price } = settings::parse(settings)?;
+        let kind = match price {
+            Price::Last => ValueKind::LastTrade,
+            Price::Mid => ValueKind::Mid,
+        };
+        let plugin = Self {
+            price,
+            ids: Ids::new(str::to_uppercase),
+            requests: Requests::default(),
+            batches: Batches::default(),
+        };
+        Ok((plugin, kind))
+    }
+}
+
+/// The ids that cannot be symbols. One of them would cost its whole message or request.
+fn impossible(subscriptions: &[Subscription]) -> Vec<Rejection> {
+    // Not only ASCII: there are symbols in Chinese.
+    let possible = |id: &str| {
+        (1..=50).contains(&id.chars().count())
+            && id
+                .chars()
+                .all(|character| character.is_alphanumeric() || "-_.".contains(character))
+    };
+    subscriptions
+        .iter()
+        .filter(|subscription| !possible(&subscription.id))
+        .map(|subscription| {
+            Rejection::permanent(subscription.key, "not a symbol: write it like BTCUSDT")
+        })
+        .collect()
+}

@@ -1,0 +1,170 @@
+//! Polling: one request for many symbols.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use feedgate_sdk::{
+    Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value,
+    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
+    json::{Number, object},
+    mid, url,
+};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::{Binance, Price, impossible};
+
+pub(crate) const ORIGIN: &str = "https://api.binance.com";
+
+/// What of a URL is left for symbols, so that the whole stays below the 2048 bytes that everything on the way takes.
+const ROOM: usize = 1_900;
+
+#[derive(Deserialize)]
+struct Named<'a> {
+    #[serde(borrow)]
+    symbol: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct LastPrice<'a> {
+    #[serde(borrow)]
+    price: Number<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BestPrices<'a> {
+    #[serde(borrow)]
+    bid_price: Number<'a>,
+    #[serde(borrow)]
+    ask_price: Number<'a>,
+}
+
+#[derive(Deserialize)]
+struct Fault {
+    code: i64,
+    msg: String,
+}
+
+impl Http for Binance {
+    fn create_requests(
+        &mut self,
+        _: &Context,
+        subscriptions: &[Subscription],
+    ) -> Result<Vec<PlannedRequest>, Error> {
+        let impossible = impossible(subscriptions);
+        if !impossible.is_empty() {
+            return Err(Error::Rejected(impossible));
+        }
+        let path = match self.price {
+            Price::Last => "/api/v3/ticker/price",
+            Price::Mid => "/api/v3/ticker/bookTicker",
+        };
+        let mut requests = Vec::new();
+        for group in self.batches.group(subscriptions) {
+            let named = group.into_iter().map(|subscription| {
+                (
+                    subscription.key,
+                    url::encode(&format!("\"{}\"", self.ids.add(subscription))),
+                )
+            });
+            for batch in url::fill(named, ROOM, |(_, symbol)| symbol.len() + "%2C".len()) {
+                let (keys, mut symbols): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+                // Two ids may be one symbol, which the venue refuses to see twice.
+                symbols.sort_unstable();
+                symbols.dedup();
+                let request = get(format!(
+                    "{ORIGIN}{path}?symbols=%5B{}%5D",
+                    symbols.join("%2C")
+                ));
+                requests.push(PlannedRequest { request, keys });
+            }
+        }
+        Ok(requests)
+    }
+
+    fn parse_response(
+        &mut self,
+        _: &Context,
+        keys: &[Key],
+        response: &Response,
+    ) -> Result<Vec<Outcome>, Error> {
+        check_status(response)?;
+        if response.status != 200 {
+            return self.fault(keys, response);
+        }
+        let items: Vec<&RawValue> = serde_json::from_str(text(response)?)?;
+        self.batches.passed(keys);
+        let mut outcomes: BTreeMap<Key, Outcome> = BTreeMap::new();
+        for item in items {
+            let Ok(Named { symbol }) = object(item.get()) else {
+                continue;
+            };
+            for &key in self.ids.keys(&symbol) {
+                let outcome = match self.read(item.get()) {
+                    _ if outcomes.contains_key(&key) => {
+                        Outcome::missing(key, Missing::Malformed, "two answers for one symbol")
+                    }
+                    Ok(Some(value)) => Outcome::Observed(Observation::new(key, value)),
+                    Ok(None) => Outcome::missing(
+                        key,
+                        Missing::NoValue,
+                        "no trades or an empty side of the book",
+                    ),
+                    Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
+                };
+                outcomes.insert(key, outcome);
+            }
+        }
+        let left_out =
+            |&key: &Key| Outcome::missing(key, Missing::Undecided, "left out of the answer");
+        Ok(keys
+            .iter()
+            .map(|key| outcomes.remove(key).unwrap_or_else(|| left_out(key)))
+            .collect())
+    }
+}
+
+impl Binance {
+    /// The price in one item of the answer; none where the venue writes zero for want of one.
+    fn read(&self, item: &str) -> Result<Option<Value>, Malformed> {
+        let value = match self.price {
+            Price::Last => object::<LastPrice<'_>>(item)?.price.value()?,
+            Price::Mid => {
+                let BestPrices {
+                    bid_price,
+                    ask_price,
+                } = object(item)?;
+                if bid_price.value()?.is_zero() || ask_price.value()?.is_zero() {
+                    return Ok(None);
+                }
+                mid(bid_price.text(), ask_price.text())?
+            }
+        };
+        Ok(Some(value).filter(|value| !value.is_zero()))
+    }
+
+    /// An error object. One unknown symbol costs the answer for all, without being named.
+    fn fault(&mut self, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
+        let Ok(Fault { code, msg }) = object(text(response)?) else {
+            return Err(Error::Malformed(excerpt(response)));
+        };
+        match code {
+            // Unknown symbol; characters that no symbol has.
+            -1121 | -1100 => Ok(match self.batches.failed(keys) {
+                Some(key) => vec![Outcome::missing(key, Missing::UnknownId, msg)],
+                None => keys
+                    .iter()
+                    .map(|&key| {
+                        let text = format!(
+                            "one of {} ids is unknown; the next polls find it: {msg}",
+                            keys.len()
+                        );
+                        Outcome::missing(key, Missing::Undecided, text)
+                    })
+                    .collect(),
+            }),
+            -1003 => Err(Error::rate_limited(None, format!("{msg} (code {code})"))),
+            _ => Err(Error::Unavailable(format!("{msg} (code {code})"))),
+        }
+    }
+}

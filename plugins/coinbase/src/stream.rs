@@ -1,0 +1,297 @@
+//! The channels `ticker` and `heartbeats`, and what the venue says of subscriptions.
+
+use std::borrow::Cow;
+
+use feedgate_sdk::{
+    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response,
+    Subscription, Timestamp, WebSocket,
+    json::{Number, Object, object},
+    log, rfc3339,
+    websocket::Step,
+};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use crate::Coinbase;
+
+pub(crate) const ORIGIN: &str = "wss://advanced-trade-ws.coinbase.com";
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    channel: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    timestamp: Option<Cow<'a, str>>,
+    sequence_num: Option<u64>,
+    #[serde(borrow)]
+    events: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    message: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Tickers<'a> {
+    #[serde(borrow)]
+    tickers: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Ticker<'a> {
+    #[serde(borrow)]
+    product_id: Cow<'a, str>,
+    #[serde(borrow)]
+    price: Option<Number<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Active<'a> {
+    /// The products of each channel.
+    #[serde(borrow)]
+    subscriptions: Object<'a>,
+}
+
+impl WebSocket for Coinbase {
+    fn connect(
+        &mut self,
+        _: &Context,
+        _: &[Subscription],
+        _: Option<Response>,
+    ) -> Result<Step, Error> {
+        Ok(Step::dial(ORIGIN))
+    }
+
+    fn subscribe(
+        &mut self,
+        _: &Context,
+        subscriptions: &[Subscription],
+    ) -> Result<Vec<Frame>, Error> {
+        let possible = |id: &str| {
+            id.contains('-')
+                && id
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        };
+        let impossible: Vec<_> = subscriptions
+            .iter()
+            .filter(|subscription| !possible(&subscription.id))
+            .map(|subscription| {
+                Rejection::permanent(subscription.key, "not a product: write it like BTC-USD")
+            })
+            .collect();
+        if !impossible.is_empty() {
+            return Err(Error::Rejected(impossible));
+        }
+        let mut products: Vec<String> = subscriptions
+            .iter()
+            .map(|subscription| self.ids.add(subscription).to_owned())
+            .collect();
+        products.sort_unstable();
+        products.dedup();
+        let mut frames = vec![request("subscribe", "ticker", &products)];
+        if !self.hears_heartbeats {
+            // Without them a connection whose products are quiet looks dead, and the venue closes it.
+            frames.push(request("subscribe", "heartbeats", &[]));
+            self.hears_heartbeats = true;
+        }
+        self.waiting.extend(products);
+        Ok(frames)
+    }
+
+    fn unsubscribe(
+        &mut self,
+        _: &Context,
+        subscriptions: &[Subscription],
+    ) -> Result<Vec<Frame>, Error> {
+        let unused: Vec<String> = subscriptions
+            .iter()
+            .filter_map(|subscription| self.ids.remove(subscription))
+            .collect();
+        self.waiting.retain(|product| !unused.contains(product));
+        // An empty list would end the whole channel.
+        Ok(if unused.is_empty() {
+            Vec::new()
+        } else {
+            vec![request("unsubscribe", "ticker", &unused)]
+        })
+    }
+
+    fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+        let message: Message<'_> = object(frame.text()?)?;
+        if message.kind.as_deref() == Some("error") {
+            self.refused(
+                message.message.as_deref().unwrap_or("no reason given"),
+                events,
+            );
+            return Ok(());
+        }
+        let parts = message.events.unwrap_or_default();
+        match message.channel.as_deref() {
+            Some("ticker") => {
+                let time = message
+                    .timestamp
+                    .ok_or(Malformed::new("a ticker without a timestamp"))?;
+                self.tickers(&parts, rfc3339(&time)?, message.sequence_num, events)?;
+            }
+            Some("heartbeats") => events.alive(),
+            Some("subscriptions") => {
+                for part in parts {
+                    self.accepted(&object(part.get())?, events)?;
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Coinbase {
+    /// Reads every ticker of a message. One that cannot be read does not cost the others.
+    fn tickers(
+        &self,
+        parts: &[&RawValue],
+        time: Timestamp,
+        sequence: Option<u64>,
+        events: &mut Events,
+    ) -> Result<(), Malformed> {
+        let mut first_fault = Ok(());
+        for part in parts {
+            let read = object::<Tickers<'_>>(part.get());
+            let tickers = match read {
+                Ok(Tickers { tickers }) => tickers,
+                Err(error) => {
+                    first_fault = first_fault.and(Err(error.into()));
+                    continue;
+                }
+            };
+            for ticker in tickers {
+                first_fault = first_fault.and(self.ticker(ticker.get(), time, sequence, events));
+            }
+        }
+        first_fault
+    }
+
+    fn ticker(
+        &self,
+        ticker: &str,
+        time: Timestamp,
+        sequence: Option<u64>,
+        events: &mut Events,
+    ) -> Result<(), Malformed> {
+        let Ticker { product_id, price } = object(ticker)?;
+        // Products that never traded have an empty price.
+        let Some(price) = price.filter(|price| !price.text().is_empty()) else {
+            return Ok(());
+        };
+        let value = price.value()?;
+        if value.is_zero() {
+            return Ok(());
+        }
+        for &key in self.ids.keys(&product_id) {
+            events.observed(
+                Observation::new(key, value.clone())
+                    .at(time)
+                    .sequence(sequence),
+            );
+        }
+        Ok(())
+    }
+
+    /// The venue lists all that is subscribed.
+    fn accepted(&mut self, active: &Active<'_>, events: &mut Events) -> Result<(), Malformed> {
+        let products: Vec<String> =
+            serde_json::from_str(active.subscriptions.get("ticker").unwrap_or("[]"))?;
+        for product in products {
+            if self.waiting.remove(&product) {
+                for &key in self.ids.keys(&product) {
+                    events.subscribed(key);
+                }
+            }
+        }
+        self.next_alone(events);
+        Ok(())
+    }
+
+    /// An error names neither its request nor, always, its product. Products that it names are refused; when it names
+    /// none, everything still open is asked for again one by one, so that the next error can mean only one.
+    fn refused(&mut self, text: &str, events: &mut Events) {
+        let named: Vec<String> = self
+            .waiting
+            .iter()
+            .filter(|product| names(text, product))
+            .cloned()
+            .collect();
+        if !named.is_empty() {
+            for product in named {
+                self.reject(&product, text, true, events);
+            }
+            if self.alone.is_empty() && !self.waiting.is_empty() {
+                // It may have cost the others of its request, too. Twice does no harm.
+                let others: Vec<String> = self.waiting.iter().cloned().collect();
+                events.reply(request("subscribe", "ticker", &others));
+            }
+        } else if let Some(product) = self.alone.front().cloned() {
+            self.reject(&product, text, false, events);
+        } else if self.waiting.len() == 1 {
+            let product = self.waiting.iter().next().cloned().unwrap_or_default();
+            self.reject(&product, text, false, events);
+        } else if self.waiting.is_empty() {
+            log(
+                Level::Warn,
+                &format!("an error of the venue that fits no subscription: {text}"),
+            );
+        } else {
+            self.alone = self.waiting.iter().cloned().collect();
+            self.ask_alone(events);
+            return;
+        }
+        self.next_alone(events);
+    }
+
+    fn reject(&mut self, product: &str, reason: &str, permanent: bool, events: &mut Events) {
+        self.waiting.remove(product);
+        for &key in self.ids.keys(product) {
+            events.rejected(Rejection {
+                key,
+                reason: reason.to_owned(),
+                permanent,
+            });
+        }
+    }
+
+    /// Goes on to the next lone product when the one under way has its answer.
+    fn next_alone(&mut self, events: &mut Events) {
+        let before = self.alone.len();
+        while self
+            .alone
+            .front()
+            .is_some_and(|product| !self.waiting.contains(product))
+        {
+            self.alone.pop_front();
+        }
+        if self.alone.len() < before {
+            self.ask_alone(events);
+        }
+    }
+
+    fn ask_alone(&self, events: &mut Events) {
+        if let Some(product) = self.alone.front() {
+            events.reply(request(
+                "subscribe",
+                "ticker",
+                std::slice::from_ref(product),
+            ));
+        }
+    }
+}
+
+fn request(kind: &str, channel: &str, products: &[String]) -> Frame {
+    Frame::json(&json!({ "channel": channel, "product_ids": products, "type": kind }))
+}
+
+/// Whether a text names a product: `BTC-USD` does not stand in `BTC-USDC`.
+fn names(text: &str, product: &str) -> bool {
+    text.split(|character: char| !character.is_ascii_alphanumeric() && character != '-')
+        .any(|word| word.eq_ignore_ascii_case(product))
+}

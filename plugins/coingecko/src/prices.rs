@@ -1,0 +1,166 @@
+//! The endpoint `/simple/price`: many coins in one request.
+
+use feedgate_sdk::{
+    Context, Error, Header, Http, Key, Malformed, Observation, Rejection, Response, Subscription,
+    Timestamp, Value,
+    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
+    json::{Number, Object, object},
+    url,
+};
+use serde::Deserialize;
+
+use crate::{CoinGecko, Plan};
+
+pub(crate) const PUBLIC: &str = "https://api.coingecko.com";
+pub(crate) const PRO: &str = "https://pro-api.coingecko.com";
+
+/// What of a URL is left for ids, so that the whole stays below the 2048 bytes that everything on the way takes.
+const ROOM: usize = 1_800;
+
+/// After how many answers in a row without it an id is unknown.
+const ABSENCES: u8 = 3;
+
+/// What the answers so far say of an id.
+///
+/// The venue leaves out an id that it does not know, without a word, and to call an id unknown is final. So one answer
+/// is not enough, which may have come from a cache in a bad moment; and an id that was there once is known, whatever
+/// happens later.
+pub(crate) enum Standing {
+    Known,
+    /// Never there, so many answers in a row.
+    Absent(u8),
+}
+
+#[derive(Deserialize)]
+struct Status {
+    error_code: i64,
+    #[serde(default)]
+    error_message: String,
+}
+
+impl Http for CoinGecko {
+    fn create_requests(
+        &mut self,
+        _: &Context,
+        subscriptions: &[Subscription],
+    ) -> Result<Vec<PlannedRequest>, Error> {
+        let empty: Vec<_> = subscriptions
+            .iter()
+            .filter(|subscription| subscription.id.is_empty())
+            .map(|subscription| Rejection::permanent(subscription.key, "an empty id"))
+            .collect();
+        if !empty.is_empty() {
+            return Err(Error::Rejected(empty));
+        }
+        let named = subscriptions
+            .iter()
+            .map(|subscription| (subscription.key, url::encode(self.ids.add(subscription))));
+        let batches = url::fill(named, ROOM, |(_, id)| id.len() + "%2C".len());
+        Ok(batches
+            .into_iter()
+            .map(|batch| self.request(batch))
+            .collect())
+    }
+
+    fn parse_response(
+        &mut self,
+        _: &Context,
+        keys: &[Key],
+        response: &Response,
+    ) -> Result<Vec<Outcome>, Error> {
+        check_status(response)?;
+        let coins: Object<'_> = object(text(response)?)?;
+        // There is a coin called `status`, but it has no error code.
+        if let Some(Ok(status)) = coins.get("status").map(object::<Status>) {
+            let words = format!("{} (code {})", status.error_message, status.error_code);
+            return Err(match status.error_code {
+                429 => Error::rate_limited(None, words),
+                _ => Error::Unavailable(words),
+            });
+        }
+        if response.status != 200
+            || coins
+                .get("error")
+                .is_some_and(|error| error.starts_with('"'))
+        {
+            return Err(Error::Unavailable(excerpt(response)));
+        }
+        Ok(keys
+            .iter()
+            .filter_map(|&key| self.outcome(key, &coins))
+            .collect())
+    }
+}
+
+impl CoinGecko {
+    fn request(&self, batch: Vec<(Key, String)>) -> PlannedRequest {
+        let (keys, ids): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        let (origin, header) = match self.settings.plan {
+            Plan::Public => (PUBLIC, None),
+            Plan::Demo => (PUBLIC, Some("x-cg-demo-api-key")),
+            Plan::Pro => (PRO, Some("x-cg-pro-api-key")),
+        };
+        let mut request = get(format!(
+            "{origin}/api/v3/simple/price?ids={}&vs_currencies={}&include_last_updated_at=true&precision=full",
+            ids.join("%2C"),
+            self.settings.currency
+        ));
+        request.headers.extend(header.map(|name| Header {
+            name: name.to_owned(),
+            value: "${secret.api_key}".to_owned(),
+        }));
+        PlannedRequest { request, keys }
+    }
+
+    fn outcome(&mut self, key: Key, coins: &Object<'_>) -> Option<Outcome> {
+        let id = self.ids.symbol(key)?;
+        let Some(coin) = coins.get(id) else {
+            return Some(self.absent(key, id.to_owned()));
+        };
+        self.standings.insert(id.to_owned(), Standing::Known);
+        Some(match read(coin, &self.settings.currency) {
+            Ok(Some((value, time))) => Outcome::Observed(Observation::new(key, value).at(time)),
+            Ok(None) => Outcome::missing(key, Missing::NoValue, "the venue has no price"),
+            Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
+        })
+    }
+
+    fn absent(&mut self, key: Key, id: String) -> Outcome {
+        match self.standings.entry(id).or_insert(Standing::Absent(0)) {
+            Standing::Known => Outcome::missing(key, Missing::Undecided, "left out of the answer"),
+            Standing::Absent(times) if *times + 1 < ABSENCES => {
+                *times += 1;
+                Outcome::missing(
+                    key,
+                    Missing::Undecided,
+                    format!("left out of {times} of {ABSENCES} answers so far"),
+                )
+            }
+            Standing::Absent(_) => Outcome::missing(
+                key,
+                Missing::UnknownId,
+                format!("left out of {ABSENCES} answers"),
+            ),
+        }
+    }
+}
+
+/// The price of one coin and its time, where there is a price.
+fn read(coin: &str, currency: &str) -> Result<Option<(Value, Option<Timestamp>)>, Malformed> {
+    let Some(coin) = serde_json::from_str::<Option<Object<'_>>>(coin)? else {
+        return Ok(None);
+    };
+    let price = coin
+        .get(currency)
+        .map(serde_json::from_str::<Option<Number<'_>>>)
+        .transpose()?
+        .flatten();
+    let Some(price) = price else { return Ok(None) };
+    let value = price.value()?;
+    let updated = coin
+        .get("last_updated_at")
+        .map(serde_json::from_str::<Option<i64>>)
+        .transpose()?
+        .flatten();
+    Ok((!value.is_zero()).then_some((value, updated.map(Timestamp::Seconds))))
+}

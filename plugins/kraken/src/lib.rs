@@ -1,0 +1,91 @@
+//! Kraken spot: the last price, streamed (WebSocket v2) or polled.
+
+mod batches;
+mod pair;
+mod poll;
+mod stream;
+
+use std::collections::BTreeMap;
+
+use feedgate_sdk::{
+    Action, Bucket, Description, HttpLimits, Ids, Plugin, Scope, SettingsError, ValueKind,
+    WebsocketLimits, settings,
+};
+use serde::Deserialize;
+
+use self::batches::Batches;
+
+feedgate_sdk::provider!(Kraken);
+
+/// One connection or one poller.
+struct Kraken {
+    /// By the names of WebSocket v2: `BTC/USD`.
+    streamed: Ids,
+    /// By the names of the REST API, without their old prefixes: `XBTUSD`.
+    polled: Ids,
+    last_request: u64,
+    /// Symbols that wait for their answer, and the request that asked for them.
+    waiting: BTreeMap<String, u64>,
+    batches: Batches,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {}
+
+impl Plugin for Kraken {
+    fn describe() -> Description {
+        Description {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            summary: "Kraken spot: the last price".to_owned(),
+            documentation: "https://docs.kraken.com/api/".to_owned(),
+            origins: vec![stream::ORIGIN.to_owned(), poll::ORIGIN.to_owned()],
+            values: vec![ValueKind::LastTrade],
+            default_ids: vec!["BTC/USD".to_owned(), "ETH/USD".to_owned()],
+            settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),
+            buckets: vec![
+                Bucket {
+                    what: Action::Connect,
+                    count: 150,
+                    per_ms: 600_000,
+                    scope: Scope::Origin,
+                    counts_control_frames: false,
+                },
+                Bucket {
+                    what: Action::Request,
+                    count: 1,
+                    per_ms: 1_000,
+                    scope: Scope::Origin,
+                    counts_control_frames: false,
+                },
+            ],
+            websocket: Some(WebsocketLimits {
+                ids_per_connection: Some(500),
+                ids_per_message: Some(100),
+                // A subscribed connection hears a heartbeat each second.
+                idle_timeout_ms: Some(15_000),
+                acknowledges: true,
+                ..WebsocketLimits::default()
+            }),
+            http: Some(HttpLimits {
+                poll_interval_ms: 2_000,
+                timeout_ms: 5_000,
+                max_in_flight: 1,
+            }),
+            ..Description::default()
+        }
+    }
+
+    fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
+        let Settings {} = settings::parse(settings)?;
+        let plugin = Self {
+            streamed: Ids::new(pair::for_stream),
+            polled: Ids::new(pair::for_rest),
+            last_request: 0,
+            waiting: BTreeMap::new(),
+            batches: Batches::default(),
+        };
+        Ok((plugin, ValueKind::LastTrade))
+    }
+}

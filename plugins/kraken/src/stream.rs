@@ -1,0 +1,246 @@
+//! WebSocket v2: the channel `ticker`.
+
+use std::borrow::Cow;
+
+use feedgate_sdk::{
+    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response,
+    Subscription, WebSocket,
+    json::{Number, object},
+    log, rfc3339,
+    websocket::{Reconnect, Step},
+};
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::{json, value::RawValue};
+
+use crate::Kraken;
+
+pub(crate) const ORIGIN: &str = "wss://ws.kraken.com";
+
+/// The venue asks for at least this wait after maintenance.
+const MAINTENANCE_MS: u32 = 5_000;
+
+/// What a method's answer and a channel's message have between them.
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    channel: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    success: Option<bool>,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    symbol: Option<Cow<'a, str>>,
+    req_id: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct Subscribed<'a> {
+    #[serde(borrow)]
+    channel: Cow<'a, str>,
+    #[serde(borrow)]
+    symbol: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Ticker<'a> {
+    #[serde(borrow)]
+    symbol: Cow<'a, str>,
+    #[serde(borrow)]
+    last: Option<Number<'a>>,
+    #[serde(borrow)]
+    timestamp: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Status<'a> {
+    #[serde(borrow)]
+    system: Cow<'a, str>,
+}
+
+impl WebSocket for Kraken {
+    fn connect(
+        &mut self,
+        _: &Context,
+        _: &[Subscription],
+        _: Option<Response>,
+    ) -> Result<Step, Error> {
+        Ok(Step::dial(format!("{ORIGIN}/v2")))
+    }
+
+    fn subscribe(
+        &mut self,
+        _: &Context,
+        subscriptions: &[Subscription],
+    ) -> Result<Vec<Frame>, Error> {
+        let possible = |id: &str| {
+            id.split_once('/')
+                .is_some_and(|(base, quote)| !base.is_empty() && !quote.is_empty())
+        };
+        let impossible: Vec<_> = subscriptions
+            .iter()
+            .filter(|subscription| !possible(&subscription.id))
+            .map(|subscription| {
+                Rejection::permanent(
+                    subscription.key,
+                    "not a streamed pair: write it like BTC/USD",
+                )
+            })
+            .collect();
+        if !impossible.is_empty() {
+            return Err(Error::Rejected(impossible));
+        }
+        let mut symbols: Vec<String> = subscriptions
+            .iter()
+            .map(|subscription| self.streamed.add(subscription).to_owned())
+            .collect();
+        symbols.sort_unstable();
+        symbols.dedup();
+        let params = json!({ "channel": "ticker", "event_trigger": "trades", "snapshot": true, "symbol": symbols });
+        let frame = self.request("subscribe", &params);
+        self.waiting.extend(
+            symbols
+                .into_iter()
+                .map(|symbol| (symbol, self.last_request)),
+        );
+        Ok(vec![frame])
+    }
+
+    fn unsubscribe(
+        &mut self,
+        _: &Context,
+        subscriptions: &[Subscription],
+    ) -> Result<Vec<Frame>, Error> {
+        let unused: Vec<String> = subscriptions
+            .iter()
+            .filter_map(|subscription| self.streamed.remove(subscription))
+            .collect();
+        self.waiting.retain(|symbol, _| !unused.contains(symbol));
+        if unused.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![self.request(
+            "unsubscribe",
+            &json!({ "channel": "ticker", "symbol": unused }),
+        )])
+    }
+
+    fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+        let text = frame.text()?;
+        if text.starts_with('[') {
+            // A message of the old version, whose arrays mean other things.
+            serde_json::from_str::<IgnoredAny>(text)?;
+            return Ok(());
+        }
+        let message: Message<'_> = object(text)?;
+        let data = || {
+            let data = message.data.map(RawValue::get);
+            data.ok_or(Malformed::new("a channel's message without data"))
+        };
+        match (message.channel.as_deref(), message.method.as_deref()) {
+            (Some("ticker"), _) => self.tickers(serde_json::from_str(data()?)?, events)?,
+            (Some("heartbeat"), _) | (_, Some("pong")) => events.alive(),
+            (Some("status"), _) => {
+                for status in serde_json::from_str::<Vec<&RawValue>>(data()?)? {
+                    if object::<Status<'_>>(status.get())?.system == "maintenance" {
+                        events.reconnect(Reconnect::After(MAINTENANCE_MS));
+                    }
+                }
+            }
+            (_, Some("subscribe")) => self.answered(&message, events)?,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Kraken {
+    fn request(&mut self, method: &str, params: &serde_json::Value) -> Frame {
+        self.last_request += 1;
+        Frame::json(&json!({ "method": method, "params": params, "req_id": self.last_request }))
+    }
+
+    /// Reads every ticker of a message. One that cannot be read does not cost the others.
+    fn tickers(&self, tickers: Vec<&RawValue>, events: &mut Events) -> Result<(), Malformed> {
+        let mut first_fault = Ok(());
+        for ticker in tickers {
+            first_fault = first_fault.and(self.ticker(ticker.get(), events));
+        }
+        first_fault
+    }
+
+    fn ticker(&self, ticker: &str, events: &mut Events) -> Result<(), Malformed> {
+        let Ticker {
+            symbol,
+            last,
+            timestamp,
+        } = object(ticker)?;
+        let Some(last) = last else { return Ok(()) };
+        let value = last.value()?;
+        if value.is_zero() {
+            // Never traded.
+            return Ok(());
+        }
+        let time = timestamp.map(|timestamp| rfc3339(&timestamp)).transpose()?;
+        for &key in self.streamed.keys(&symbol) {
+            events.observed(Observation::new(key, value.clone()).at(time));
+        }
+        Ok(())
+    }
+
+    /// Each symbol of a request has an answer of its own.
+    fn answered(&mut self, message: &Message<'_>, events: &mut Events) -> Result<(), Malformed> {
+        if message.success == Some(true) {
+            let result = message
+                .result
+                .ok_or(Malformed::new("a success without a result"))?;
+            let Subscribed { channel, symbol } = object(result.get())?;
+            if channel == "ticker" {
+                self.accepted(&symbol, events);
+            }
+            return Ok(());
+        }
+        let reason = message.error.as_deref().unwrap_or("no reason given");
+        match (&message.symbol, message.req_id) {
+            (Some(symbol), _) if reason.contains("Already subscribed") => {
+                self.accepted(symbol, events)
+            }
+            (Some(symbol), _) => self.refused(symbol, reason, events),
+            (None, Some(request)) => {
+                let open = self.waiting.iter().filter(|(_, of)| **of == request);
+                for symbol in open.map(|(symbol, _)| symbol.clone()).collect::<Vec<_>>() {
+                    self.refused(&symbol, reason, events);
+                }
+            }
+            (None, None) => log(
+                Level::Warn,
+                &format!("an error of the venue that fits no subscription: {reason}"),
+            ),
+        }
+        Ok(())
+    }
+
+    fn accepted(&mut self, symbol: &str, events: &mut Events) {
+        self.waiting.remove(symbol);
+        for &key in self.streamed.keys(symbol) {
+            events.subscribed(key);
+        }
+    }
+
+    fn refused(&mut self, symbol: &str, reason: &str, events: &mut Events) {
+        self.waiting.remove(symbol);
+        // Other reasons, such as too many messages, say nothing against the pair.
+        let permanent = reason.contains("not supported");
+        for &key in self.streamed.keys(symbol) {
+            events.rejected(Rejection {
+                key,
+                reason: reason.to_owned(),
+                permanent,
+            });
+        }
+    }
+}

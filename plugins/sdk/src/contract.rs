@@ -1,0 +1,154 @@
+//! What every plugin is, and comfort for the contract's records.
+
+use crate::{
+    Compression, Description, Error, Frame, HttpLimits, Key, Malformed, Observation, Rejection,
+    SettingsError, Timestamp, Value, ValueKind, Wait, WebsocketLimits,
+};
+
+/// A plugin. Its value is the state of one live instance: one connection or one poller, never both, never shared.
+pub trait Plugin: Sized {
+    /// What the plugin is and asks for. Must be the same at each call.
+    fn describe() -> Description;
+
+    /// Makes an instance from the operator's settings, a JSON object, and says what kind of value it will give.
+    fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError>;
+}
+
+impl Observation {
+    /// A value without a time and without a sequence number.
+    pub fn new(key: Key, value: Value) -> Self {
+        Self {
+            key,
+            value,
+            observed_at: None,
+            sequence: None,
+        }
+    }
+
+    /// The same, with the venue's time where it gave one.
+    #[must_use]
+    pub fn at(self, observed_at: impl Into<Option<Timestamp>>) -> Self {
+        Self {
+            observed_at: observed_at.into(),
+            ..self
+        }
+    }
+
+    /// The same, with the venue's sequence number where it gave one.
+    #[must_use]
+    pub fn sequence(self, sequence: impl Into<Option<u64>>) -> Self {
+        Self {
+            sequence: sequence.into(),
+            ..self
+        }
+    }
+}
+
+impl Value {
+    /// Whether it is the number zero. Venues write a zero where there is no price at all.
+    pub fn is_zero(&self) -> bool {
+        match self {
+            Self::Decimal(decimal) => decimal.coefficient == 0,
+            // What did not fit 64 bits is not zero.
+            Self::Literal(_) | Self::Text(_) | Self::Flag(_) | Self::Bytes(_) => false,
+        }
+    }
+}
+
+impl Rejection {
+    /// A refusal that lasts until the configuration changes.
+    pub fn permanent(key: Key, reason: impl Into<String>) -> Self {
+        Self {
+            key,
+            reason: reason.into(),
+            permanent: true,
+        }
+    }
+}
+
+impl Frame {
+    /// A message as JSON text.
+    pub fn json(message: &serde_json::Value) -> Self {
+        Self::Text(message.to_string())
+    }
+
+    /// The text of a frame that must be one.
+    pub fn text(&self) -> Result<&str, Malformed> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::Binary(_) | Self::Ping(_) => {
+                Err(Malformed::new("a binary frame where the venue sends text"))
+            }
+        }
+    }
+}
+
+impl Error {
+    /// The venue says too often: how long it wants to be left alone, where it says so, and its words.
+    pub fn rate_limited(ms: Option<u32>, reason: impl Into<String>) -> Self {
+        Self::RateLimited(Wait {
+            ms,
+            reason: reason.into(),
+        })
+    }
+}
+
+impl From<Malformed> for Error {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed.0.into_owned())
+    }
+}
+
+impl From<serde_json::Error> for Error {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Malformed(error.to_string())
+    }
+}
+
+/// Nothing known and nothing asked for: write the fields that matter and take the rest from here.
+impl Default for Description {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            version: String::new(),
+            summary: String::new(),
+            documentation: String::new(),
+            origins: Vec::new(),
+            values: vec![ValueKind::LastTrade],
+            default_ids: Vec::new(),
+            settings_schema: "{}".to_owned(),
+            secrets: Vec::new(),
+            buckets: Vec::new(),
+            websocket: None,
+            http: None,
+        }
+    }
+}
+
+/// A venue without known rules that does not acknowledge subscriptions.
+impl Default for WebsocketLimits {
+    fn default() -> Self {
+        Self {
+            ids_per_connection: None,
+            ids_per_message: None,
+            heartbeat: None,
+            idle_timeout_ms: None,
+            max_age_ms: None,
+            first_send_delay_ms: 0,
+            waits_for_ready: false,
+            compression: Compression::None,
+            acknowledges: false,
+        }
+    }
+}
+
+/// One request at a time, a poll each ten seconds.
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            poll_interval_ms: 10_000,
+            timeout_ms: 5_000,
+            max_in_flight: 1,
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! What ties a plugin's type to the exports of its component.
+//!
+//! The bindings are generated in the plugin's own crate, because the section that names its world must stand in its
+//! own object: were all worlds in this crate, each plugin would claim to implement all of them.
+
+use std::{cell::RefCell, panic, sync::Once};
+
+use crate::{Level, log};
+
+/// The one instance that lives in a component.
+#[derive(Debug)]
+pub struct Slot<T>(RefCell<Option<T>>);
+
+impl<T> Slot<T> {
+    #[expect(
+        clippy::new_without_default,
+        reason = "only the macros make one, in a constant"
+    )]
+    pub const fn new() -> Self {
+        Self(RefCell::new(None))
+    }
+
+    /// Puts the configured plugin in.
+    pub fn fill<V, E>(&self, configure: impl FnOnce() -> Result<(T, V), E>) -> Result<V, E> {
+        report_panics();
+        assert!(
+            self.0.borrow().is_none(),
+            "`configure` was called twice on one instance"
+        );
+        let (plugin, kind) = configure()?;
+        *self.0.borrow_mut() = Some(plugin);
+        Ok(kind)
+    }
+
+    /// Calls the plugin.
+    pub fn with<R>(&self, call: impl FnOnce(&mut T) -> R) -> R {
+        report_panics();
+        let mut plugin = self.0.borrow_mut();
+        call(
+            plugin
+                .as_mut()
+                .expect("`configure` must be called, and succeed, before anything else"),
+        )
+    }
+}
+
+/// Lets a panic say what it was before it becomes a trap: without a standard error there is nowhere else to say it.
+pub fn report_panics() {
+    // Native tests have a standard error, and hooks of their own.
+    if cfg!(target_family = "wasm") {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| panic::set_hook(Box::new(|panic| log(Level::Error, &panic.to_string()))));
+    }
+}
+
+/// Makes a component that streams from a type that implements [`WebSocket`](crate::WebSocket).
+#[macro_export]
+macro_rules! websocket_provider {
+    ($plugin:ty) => {
+        $crate::__component!($plugin, __websocket_bindings, describe websocket);
+    };
+}
+
+/// Makes a component that polls from a type that implements [`Http`](crate::Http).
+#[macro_export]
+macro_rules! http_provider {
+    ($plugin:ty) => {
+        $crate::__component!($plugin, __http_bindings, describe http);
+    };
+}
+
+/// Makes a component that can do both from a type that implements [`WebSocket`](crate::WebSocket) and
+/// [`Http`](crate::Http).
+#[macro_export]
+macro_rules! provider {
+    ($plugin:ty) => {
+        $crate::__component!($plugin, __provider_bindings, describe websocket http);
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __component {
+    ($plugin:ty, $bindings:ident, $($interface:ident)+) => {
+        #[doc(hidden)]
+        #[allow(unreachable_pub, dead_code, reason = "generated")]
+        mod __component {
+            #[allow(unused_imports, reason = "the plugin's type may be named by a path")]
+            use super::*;
+
+            mod bindings {
+                $crate::$bindings!();
+            }
+
+            type Plugin = $plugin;
+
+            struct Component;
+
+            ::std::thread_local! {
+                static PLUGIN: $crate::Slot<Plugin> = const { $crate::Slot::new() };
+            }
+
+            $($crate::__export!($interface);)+
+
+            // The names of the exports hold characters that only a linker of WebAssembly accepts.
+            #[cfg(target_family = "wasm")]
+            bindings::export!(Component with_types_in bindings);
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __export {
+    (describe) => {
+        impl bindings::exports::feedgate::provider::describe::Guest for Component {
+            fn describe() -> $crate::Description {
+                $crate::report_panics();
+                <Plugin as $crate::Plugin>::describe()
+            }
+
+            fn configure(
+                settings: ::std::string::String,
+            ) -> ::std::result::Result<
+                $crate::ValueKind,
+                bindings::exports::feedgate::provider::describe::SettingsError,
+            > {
+                PLUGIN
+                    .with(|plugin| plugin.fill(|| <Plugin as $crate::Plugin>::configure(&settings)))
+                    .map_err(|$crate::SettingsError { field, why }| {
+                        bindings::exports::feedgate::provider::describe::SettingsError {
+                            field,
+                            why,
+                        }
+                    })
+            }
+        }
+    };
+    (http) => {
+        const _: () = {
+            use $crate::http::{Http, Missing, Outcome, PlannedRequest};
+
+            use super::__component::bindings::exports::feedgate::provider::http as wit;
+
+            impl wit::Guest for Component {
+                fn create_requests(
+                    context: $crate::Context,
+                    subscriptions: ::std::vec::Vec<$crate::Subscription>,
+                ) -> ::std::result::Result<::std::vec::Vec<wit::PlannedRequest>, $crate::Error>
+                {
+                    let requests = PLUGIN.with(|plugin| {
+                        plugin.with(|plugin| plugin.create_requests(&context, &subscriptions))
+                    })?;
+                    let requests = requests.into_iter();
+                    Ok(requests
+                        .map(|PlannedRequest { request, keys }| wit::PlannedRequest {
+                            request,
+                            keys,
+                        })
+                        .collect())
+                }
+
+                fn parse_response(
+                    context: $crate::Context,
+                    keys: ::std::vec::Vec<$crate::Key>,
+                    response: $crate::Response,
+                ) -> ::std::result::Result<::std::vec::Vec<wit::Outcome>, $crate::Error> {
+                    let outcomes = PLUGIN.with(|plugin| {
+                        plugin.with(|plugin| plugin.parse_response(&context, &keys, &response))
+                    })?;
+                    Ok(outcomes.into_iter().map(outcome).collect())
+                }
+            }
+
+            fn outcome(outcome: Outcome) -> wit::Outcome {
+                match outcome {
+                    Outcome::Observed(observation) => wit::Outcome::Observed(observation),
+                    Outcome::Unchanged(key) => wit::Outcome::Unchanged(key),
+                    Outcome::Unresolved { key, why, text } => {
+                        let why = match why {
+                            Missing::UnknownId => wit::Missing::UnknownId,
+                            Missing::NoValue => wit::Missing::NoValue,
+                            Missing::Undecided => wit::Missing::Undecided,
+                            Missing::Malformed => wit::Missing::Malformed,
+                        };
+                        wit::Outcome::Unresolved(wit::Unresolved { key, why, text })
+                    }
+                }
+            }
+        };
+    };
+    (websocket) => {
+        const _: () = {
+            use $crate::websocket::{Endpoint, Event, Events, Reconnect, Step, WebSocket};
+
+            use super::__component::bindings::exports::feedgate::provider::websocket as wit;
+
+            type Frames = ::std::vec::Vec<$crate::Frame>;
+
+            impl wit::Guest for Component {
+                fn connect(
+                    context: $crate::Context,
+                    subscriptions: ::std::vec::Vec<$crate::Subscription>,
+                    previous: ::std::option::Option<$crate::Response>,
+                ) -> ::std::result::Result<wit::Step, $crate::Error> {
+                    PLUGIN
+                        .with(|plugin| {
+                            plugin.with(|plugin| plugin.connect(&context, &subscriptions, previous))
+                        })
+                        .map(step)
+                }
+
+                fn subscribe(
+                    context: $crate::Context,
+                    subscriptions: ::std::vec::Vec<$crate::Subscription>,
+                ) -> ::std::result::Result<Frames, $crate::Error> {
+                    PLUGIN.with(|plugin| {
+                        plugin.with(|plugin| plugin.subscribe(&context, &subscriptions))
+                    })
+                }
+
+                fn unsubscribe(
+                    context: $crate::Context,
+                    subscriptions: ::std::vec::Vec<$crate::Subscription>,
+                ) -> ::std::result::Result<Frames, $crate::Error> {
+                    PLUGIN.with(|plugin| {
+                        plugin.with(|plugin| plugin.unsubscribe(&context, &subscriptions))
+                    })
+                }
+
+                fn heartbeat(context: $crate::Context) -> Frames {
+                    PLUGIN.with(|plugin| plugin.with(|plugin| plugin.heartbeat(&context)))
+                }
+
+                fn handle_messages(
+                    context: $crate::Context,
+                    frames: Frames,
+                ) -> ::std::vec::Vec<wit::Event> {
+                    let events = PLUGIN.with(|plugin| {
+                        plugin.with(|plugin| Events::read(plugin, &context, &frames))
+                    });
+                    events.into_iter().map(event).collect()
+                }
+            }
+
+            fn step(step: Step) -> wit::Step {
+                match step {
+                    Step::Fetch(request) => wit::Step::Fetch(request),
+                    Step::Dial(Endpoint {
+                        url,
+                        headers,
+                        subprotocols,
+                        heartbeat_interval_ms,
+                        idle_timeout_ms,
+                    }) => wit::Step::Dial(wit::Endpoint {
+                        url,
+                        headers,
+                        subprotocols,
+                        heartbeat_interval_ms,
+                        idle_timeout_ms,
+                    }),
+                }
+            }
+
+            fn event(event: Event) -> wit::Event {
+                match event {
+                    Event::Observed(observation) => wit::Event::Observed(observation),
+                    Event::Unchanged(key) => wit::Event::Unchanged(key),
+                    Event::Subscribed(key) => wit::Event::Subscribed(key),
+                    Event::Rejected(rejection) => wit::Event::Rejected(rejection),
+                    Event::Reply(frame) => wit::Event::Reply(frame),
+                    Event::Ready => wit::Event::Ready,
+                    Event::Alive => wit::Event::Alive,
+                    Event::Reconnect(Reconnect::Now) => wit::Event::Reconnect(wit::Reconnect::Now),
+                    Event::Reconnect(Reconnect::OverlapWithin(ms)) => {
+                        wit::Event::Reconnect(wit::Reconnect::OverlapWithin(ms))
+                    }
+                    Event::Reconnect(Reconnect::After(ms)) => {
+                        wit::Event::Reconnect(wit::Reconnect::After(ms))
+                    }
+                    Event::Malformed { index, text } => {
+                        wit::Event::Malformed(wit::MalformedFrame { index, text })
+                    }
+                }
+            }
+        };
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_is_filled_once() {
+        let slot = Slot::new();
+        assert_eq!(slot.fill(|| Err::<(u8, ()), _>("no")), Err("no"));
+        assert_eq!(slot.fill(|| Ok::<_, ()>((7, "kind"))), Ok("kind"));
+        assert_eq!(slot.with(|number| *number), 7);
+    }
+
+    #[test]
+    #[should_panic(expected = "before anything else")]
+    fn a_call_before_configure() {
+        Slot::<u8>::new().with(|_| ());
+    }
+
+    #[test]
+    #[should_panic(expected = "twice")]
+    fn configured_twice() {
+        let slot = Slot::new();
+        let _ = slot.fill(|| Ok::<_, ()>((7, ())));
+        let _ = slot.fill(|| Ok::<_, ()>((7, ())));
+    }
+}

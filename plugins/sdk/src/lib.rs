@@ -1,0 +1,43 @@
+#![doc = include_str!("../README.md")]
+
+extern crate self as feedgate_sdk;
+
+mod bindings;
+mod contract;
+mod glue;
+pub mod http;
+mod ids;
+pub mod json;
+mod logging;
+mod number;
+pub mod settings;
+mod time;
+pub mod url;
+pub mod websocket;
+
+pub use bindings::feedgate::provider::{description, log, types};
+pub use contract::Plugin;
+pub use description::{
+    Action, Bucket, Compression, Description, Heartbeat, HeartbeatWhen, HttpLimits, Scope, Secret,
+    WebsocketLimits,
+};
+pub use http::Http;
+pub use ids::Ids;
+pub use log::Level;
+pub use logging::log;
+pub use number::{decimal, mid};
+pub use settings::SettingsError;
+pub use time::rfc3339;
+pub use types::{
+    Context, Decimal, Error, Frame, Header, Key, Method, Observation, Rejection, Request, Response,
+    Subscription, Timestamp, Value, ValueKind, Wait,
+};
+pub use websocket::{Events, Malformed, WebSocket};
+
+/// What the macros refer to. Not part of the interface.
+#[doc(hidden)]
+pub use glue::{Slot, report_panics};
+#[doc(hidden)]
+pub use wit_bindgen;
+
+include!(concat!(env!("OUT_DIR"), "/macros.rs"));

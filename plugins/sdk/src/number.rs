@@ -1,0 +1,259 @@
+//! Exact decimals from text.
+
+use crate::{Decimal, Malformed, Value};
+
+/// The digits that a 256-bit coefficient can have. Longer numbers are refused here, where the frame is known.
+const MOST_DIGITS: usize = 78;
+
+/// The exponents that the contract allows.
+const EXPONENTS: std::ops::RangeInclusive<i64> = -1000..=1000;
+
+/// The exact value of a decimal number's text: `-`, digits, perhaps a fraction, perhaps an exponent, as in JSON but
+/// with leading zeros allowed. Trailing zeros are kept.
+///
+/// What fits 64 bits becomes a [`Value::Decimal`]; longer numbers are handed on as a [`Value::Literal`].
+///
+/// ```
+/// # use feedgate_sdk::{Decimal, Value, decimal};
+/// assert_eq!(decimal("65114.20"), Ok(Value::Decimal(Decimal { coefficient: 6511420, exponent: -2 })));
+/// assert_eq!(decimal("-1.5e-7"), Ok(Value::Decimal(Decimal { coefficient: -15, exponent: -8 })));
+/// assert_eq!(decimal("42694.599999999998544808477155"), Ok(Value::Literal("42694.599999999998544808477155".into())));
+/// assert!(decimal("NaN").is_err());
+/// ```
+pub fn decimal(text: &str) -> Result<Value, Malformed> {
+    let parts = Parts::read(text)?;
+    Ok(match parts.coefficient() {
+        Some(coefficient) => Value::Decimal(Decimal {
+            coefficient,
+            exponent: parts.exponent,
+        }),
+        None => Value::Literal(text.to_owned()),
+    })
+}
+
+/// Exactly half way between two decimal numbers.
+///
+/// ```
+/// # use feedgate_sdk::{Decimal, Value, mid};
+/// assert_eq!(mid("0.3521", "0.3526"), Ok(Value::Decimal(Decimal { coefficient: 35235, exponent: -5 })));
+/// ```
+pub fn mid(low: &str, high: &str) -> Result<Value, Malformed> {
+    let (low, high) = (Parts::read(low)?, Parts::read(high)?);
+    let exponent = low.exponent.min(high.exponent);
+    let sum = low
+        .at(exponent)
+        .zip(high.at(exponent))
+        .and_then(|(low, high)| low.checked_add(high));
+    // An odd sum needs one digit more: x / 2 is 5x / 10.
+    let half = match sum {
+        Some(sum) if sum % 2 == 0 => Some((sum / 2, exponent)),
+        Some(sum) if EXPONENTS.contains(&(i64::from(exponent) - 1)) => {
+            sum.checked_mul(5).map(|half| (half, exponent - 1))
+        }
+        _ => None,
+    };
+    let (coefficient, exponent) = half.ok_or(Malformed::new("too many digits for a mid"))?;
+    Ok(match i64::try_from(coefficient) {
+        Ok(coefficient) => Value::Decimal(Decimal {
+            coefficient,
+            exponent,
+        }),
+        Err(_) => Value::Literal(format!("{coefficient}e{exponent}")),
+    })
+}
+
+/// A number taken apart and checked: whole and fraction are digits only.
+struct Parts<'a> {
+    negative: bool,
+    whole: &'a str,
+    fraction: &'a str,
+    /// Of the last digit of the fraction.
+    exponent: i32,
+}
+
+impl<'a> Parts<'a> {
+    fn read(text: &'a str) -> Result<Self, Malformed> {
+        let not_a_number =
+            || Malformed::new(format!("not a decimal number: {:?}", beginning(text)));
+        let (negative, rest) = match text.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let (mantissa, shift) = match rest.split_once(['e', 'E']) {
+            Some((mantissa, shift)) => (mantissa, shift_of(shift).ok_or_else(not_a_number)?),
+            None => (rest, 0),
+        };
+        let (whole, fraction) = match mantissa.split_once('.') {
+            Some((_, "")) => return Err(not_a_number()),
+            Some(parts) => parts,
+            None => (mantissa, ""),
+        };
+        if whole.is_empty()
+            || !whole
+                .bytes()
+                .chain(fraction.bytes())
+                .all(|byte| byte.is_ascii_digit())
+        {
+            return Err(not_a_number());
+        }
+        let digits = whole
+            .bytes()
+            .chain(fraction.bytes())
+            .skip_while(|byte| *byte == b'0')
+            .count();
+        if digits > MOST_DIGITS {
+            return Err(Malformed::new(format!("a number of {digits} digits")));
+        }
+        let exponent = i64::try_from(fraction.len())
+            .ok()
+            .and_then(|places| shift.checked_sub(places));
+        let exponent = exponent.filter(|exponent| EXPONENTS.contains(exponent));
+        let exponent = exponent.and_then(|exponent| i32::try_from(exponent).ok());
+        let exponent = exponent.ok_or(Malformed::new(
+            "a number beyond the exponents -1000 to 1000",
+        ))?;
+        Ok(Self {
+            negative,
+            whole,
+            fraction,
+            exponent,
+        })
+    }
+
+    /// The signed coefficient, when 64 bits hold it.
+    fn coefficient(&self) -> Option<i64> {
+        self.wide().and_then(|wide| i64::try_from(wide).ok())
+    }
+
+    /// The signed coefficient, when 128 bits hold it.
+    fn wide(&self) -> Option<i128> {
+        let digits = self
+            .whole
+            .bytes()
+            .chain(self.fraction.bytes())
+            .map(|byte| i128::from(byte - b'0'));
+        let mut wide = 0_i128;
+        for digit in digits {
+            wide = wide.checked_mul(10)?.checked_add(digit)?;
+        }
+        Some(if self.negative { -wide } else { wide })
+    }
+
+    /// The coefficient at a smaller exponent.
+    fn at(&self, exponent: i32) -> Option<i128> {
+        let places = u32::try_from(self.exponent.checked_sub(exponent)?).ok()?;
+        match self.wide()? {
+            0 => Some(0),
+            wide => wide.checked_mul(10_i128.checked_pow(places)?),
+        }
+    }
+}
+
+/// The number behind an `e`. Too large ones are clamped, to be refused with the rest of the exponent.
+fn shift_of(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let size = digits
+        .parse::<i64>()
+        .unwrap_or(i64::MAX)
+        .min(i64::from(i32::MAX));
+    Some(if text.starts_with('-') { -size } else { size })
+}
+
+/// Enough of a text to recognize it.
+fn beginning(text: &str) -> &str {
+    match text.char_indices().nth(40) {
+        Some((end, _)) => &text[..end],
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exact(coefficient: i64, exponent: i32) -> Result<Value, Malformed> {
+        Ok(Value::Decimal(Decimal {
+            coefficient,
+            exponent,
+        }))
+    }
+
+    #[test]
+    fn decimals() {
+        assert_eq!(decimal("0"), exact(0, 0));
+        assert_eq!(decimal("-0.00"), exact(0, -2));
+        assert_eq!(decimal("007.50"), exact(750, -2));
+        assert_eq!(decimal("1e3"), exact(1, 3));
+        assert_eq!(decimal("1.50E+3"), exact(150, 1));
+        assert_eq!(decimal("9223372036854775807"), exact(i64::MAX, 0));
+        assert_eq!(decimal("-9223372036854775808"), exact(i64::MIN, 0));
+        assert_eq!(
+            decimal("9223372036854775808"),
+            Ok(Value::Literal("9223372036854775808".into()))
+        );
+        assert_eq!(
+            decimal("0.0000000000000000000000000000000000000000001"),
+            exact(1, -43)
+        );
+        let longest = "9".repeat(78);
+        assert_eq!(decimal(&longest), Ok(Value::Literal(longest.clone())));
+        assert_eq!(decimal("1e1000"), exact(1, 1000));
+    }
+
+    #[test]
+    fn not_decimals() {
+        let longer = "9".repeat(79);
+        for text in [
+            "",
+            "-",
+            "+1",
+            ".5",
+            "5.",
+            "1..2",
+            "1.2.3",
+            "1e",
+            "1e+",
+            "e5",
+            "1e5.0",
+            "0x10",
+            "NaN",
+            "inf",
+            "Infinity",
+            " 1",
+            "1 ",
+            "1,000",
+            "--1",
+            "1_000",
+            "٣",
+            "1e1001",
+            "1e-1001",
+            "0.1e-1000",
+            "1e99999999999999999999",
+            &longer,
+        ] {
+            assert!(decimal(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn mids() {
+        assert_eq!(mid("0.35210000", "0.35260000"), exact(35235000, -8));
+        assert_eq!(mid("1", "2"), exact(15, -1));
+        assert_eq!(mid("1.5", "2"), exact(175, -2));
+        assert_eq!(mid("-1", "2"), exact(5, -1));
+        assert_eq!(mid("1e2", "1"), exact(505, -1));
+        assert_eq!(
+            mid("9223372036854775807", "9223372036854775807"),
+            exact(i64::MAX, 0)
+        );
+        assert_eq!(
+            mid("9223372036854775807", "9223372036854775806"),
+            Ok(Value::Literal("92233720368547758065e-1".into()))
+        );
+        assert!(mid("1e1000", "1e-1000").is_err());
+        assert!(mid("1", "x").is_err());
+    }
+}

@@ -1,0 +1,185 @@
+//! Streaming: the trait of a plugin that exports `websocket`, its types, and the list of events that it fills.
+
+use std::{borrow::Cow, fmt};
+
+use crate::{
+    Context, Error, Frame, Header, Key, Observation, Plugin, Rejection, Request, Response,
+    Subscription,
+};
+
+/// A plugin that streams.
+pub trait WebSocket: Plugin {
+    /// Where to connect. Called again with the answer after each [`Step::Fetch`].
+    fn connect(
+        &mut self,
+        context: &Context,
+        subscriptions: &[Subscription],
+        previous: Option<Response>,
+    ) -> Result<Step, Error>;
+
+    /// The frames that subscribe to these ids.
+    fn subscribe(
+        &mut self,
+        context: &Context,
+        subscriptions: &[Subscription],
+    ) -> Result<Vec<Frame>, Error>;
+
+    /// The frames that end these subscriptions.
+    fn unsubscribe(
+        &mut self,
+        context: &Context,
+        subscriptions: &[Subscription],
+    ) -> Result<Vec<Frame>, Error>;
+
+    /// The frames of a heartbeat, for the venues that want one from the client.
+    fn heartbeat(&mut self, context: &Context) -> Vec<Frame> {
+        let _ = context;
+        Vec::new()
+    }
+
+    /// Reads one frame. A frame that means nothing to the host gives no event. An error makes the frame `malformed`
+    /// and costs only what of the frame was not read yet: events pushed before it stay.
+    fn handle(
+        &mut self,
+        context: &Context,
+        frame: &Frame,
+        events: &mut Events,
+    ) -> Result<(), Malformed>;
+}
+
+/// What to do next towards a connection.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Send this request and call `connect` again with the answer.
+    Fetch(Request),
+    /// Open the connection.
+    Dial(Endpoint),
+}
+
+/// Where and how to open the connection.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Endpoint {
+    pub url: String,
+    pub headers: Vec<Header>,
+    pub subprotocols: Vec<String>,
+    /// Replaces the description's heartbeat interval for this connection.
+    pub heartbeat_interval_ms: Option<u32>,
+    /// Replaces the description's idle timeout for this connection.
+    pub idle_timeout_ms: Option<u32>,
+}
+
+impl Step {
+    /// Opens a connection to this URL, with nothing special about it.
+    pub fn dial(url: impl Into<String>) -> Self {
+        Self::Dial(Endpoint {
+            url: url.into(),
+            ..Endpoint::default()
+        })
+    }
+}
+
+/// When to replace the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconnect {
+    /// At once: it is of no use any more.
+    Now,
+    /// Within this many milliseconds, the old one serving until then.
+    OverlapWithin(u32),
+    /// Close, and not before this many milliseconds have passed.
+    After(u32),
+}
+
+/// One thing that a frame meant.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    Observed(Observation),
+    Unchanged(Key),
+    Subscribed(Key),
+    Rejected(Rejection),
+    Reply(Frame),
+    Ready,
+    Alive,
+    Reconnect(Reconnect),
+    Malformed { index: u32, text: String },
+}
+
+/// What was wrong with a payload, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed(pub Cow<'static, str>);
+
+impl Malformed {
+    pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<serde_json::Error> for Malformed {
+    fn from(error: serde_json::Error) -> Self {
+        Self(error.to_string().into())
+    }
+}
+
+/// The events of one call, in order.
+#[derive(Debug, Default)]
+pub struct Events(Vec<Event>);
+
+impl Events {
+    pub fn observed(&mut self, observation: Observation) {
+        self.0.push(Event::Observed(observation));
+    }
+
+    /// The venue confirms the value that the host already has.
+    pub fn unchanged(&mut self, key: Key) {
+        self.0.push(Event::Unchanged(key));
+    }
+
+    /// The venue accepted the subscription.
+    pub fn subscribed(&mut self, key: Key) {
+        self.0.push(Event::Subscribed(key));
+    }
+
+    /// The venue refused the subscription.
+    pub fn rejected(&mut self, rejection: Rejection) {
+        self.0.push(Event::Rejected(rejection));
+    }
+
+    /// Send this to the venue.
+    pub fn reply(&mut self, frame: Frame) {
+        self.0.push(Event::Reply(frame));
+    }
+
+    /// The venue is ready to be subscribed to.
+    pub fn ready(&mut self) {
+        self.0.push(Event::Ready);
+    }
+
+    /// The connection is alive, which says nothing of any id.
+    pub fn alive(&mut self) {
+        self.0.push(Event::Alive);
+    }
+
+    /// Replace the connection.
+    pub fn reconnect(&mut self, when: Reconnect) {
+        self.0.push(Event::Reconnect(when));
+    }
+
+    /// Reads a list of frames with a plugin. The macros call it; so may tests.
+    pub fn read(plugin: &mut impl WebSocket, context: &Context, frames: &[Frame]) -> Vec<Event> {
+        let mut events = Self(Vec::with_capacity(frames.len()));
+        for (index, frame) in (0..).zip(frames) {
+            if let Err(malformed) = plugin.handle(context, frame, &mut events) {
+                events.0.push(Event::Malformed {
+                    index,
+                    text: malformed.0.into_owned(),
+                });
+            }
+        }
+        events.0
+    }
+}

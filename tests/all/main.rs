@@ -1,0 +1,16 @@
+//! Black-box tests of feedgate, through the library's public face, the command and real sockets on loopback. One binary,
+//! because linking wasmtime takes longer than running them.
+//!
+//! `support` starts daemons and waits for what they say. Nothing sleeps: a test waits for a state, with a deadline.
+
+#![expect(clippy::disallowed_methods, reason = "tests may ask the clock for a deadline")]
+
+mod support;
+
+mod cli;
+mod faults;
+mod feeds;
+mod misfits;
+mod plugins;
+mod reload;
+mod tidy;

@@ -1,0 +1,193 @@
+//! Compiled plugins, running daemons, and waiting for what they say.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use feedgate::plugin::{Engine, Plugin, PluginLimits};
+use feedgate::plugin_build;
+use feedgate::status::Status;
+use feedgate::store::{Reading, State};
+use feedgate::supervisor::{ConfigSource, Daemon};
+use tempfile::TempDir;
+
+/// Far beyond what anything here takes, on a machine that does other things too.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The root of the source tree.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The compiled plugins of the source tree and the misbehaving one of the tests, by name. Built once.
+pub fn compiled(name: &str) -> &'static Path {
+    static BUILT: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
+    let built = BUILT.get_or_init(|| {
+        let build = |directory: PathBuf| {
+            plugin_build::build(&directory, |line| eprintln!("{line}"))
+                .unwrap_or_else(|error| panic!("{error}"))
+        };
+        let files = build(root().join("plugins")).into_iter().chain(build(root().join("tests/guest")));
+        let stem = |file: &PathBuf| file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        files.filter_map(|file| Some((stem(&file)?, file))).collect()
+    });
+    built.get(name).unwrap_or_else(|| panic!("no plugin {name} among {:?}", built.keys()))
+}
+
+pub fn bytes_of(name: &str) -> Vec<u8> {
+    std::fs::read(compiled(name)).expect("it was just built")
+}
+
+/// One engine for all tests that need no daemon.
+pub fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::new(PluginLimits::default()).expect("this machine runs WebAssembly"))
+}
+
+/// A plugin, compiled once for all tests.
+pub fn plugin(name: &str) -> Plugin {
+    static LOADED: OnceLock<std::sync::Mutex<BTreeMap<String, Plugin>>> = OnceLock::new();
+    let loaded = LOADED.get_or_init(Default::default);
+    let mut loaded = loaded.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let load = || engine().load_blocking(&bytes_of(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    // Loading enters a runtime of its own, which a test's thread may not do inside another one.
+    let load = || std::thread::scope(|scope| scope.spawn(load).join().expect("loading does not panic"));
+    loaded.entry(name.to_owned()).or_insert_with(load).clone()
+}
+
+/// A daemon on a directory of its own, with its API on a free port.
+pub struct Running {
+    pub directory: TempDir,
+    pub daemon: Daemon,
+}
+
+impl Running {
+    /// `config` is the text of `feedgate.toml` (without `api`), `plugins` the names of compiled plugins to drop in.
+    pub async fn start(config: &str, plugins: &[&str]) -> Self {
+        let directory = TempDir::new().expect("a temporary directory");
+        std::fs::create_dir(directory.path().join("plugins")).expect("an empty directory");
+        let running = |daemon, directory| Self { directory, daemon };
+        write_config(directory.path(), config);
+        for name in plugins {
+            drop_plugin(directory.path(), name, name);
+        }
+        let source = ConfigSource::File(directory.path().join("feedgate.toml"));
+        let daemon = Daemon::start(source).await.unwrap_or_else(|error| panic!("{error}"));
+        running(daemon, directory)
+    }
+
+    pub fn status(&self) -> &Arc<Status> {
+        self.daemon.status()
+    }
+
+    pub fn plugins_dir(&self) -> PathBuf {
+        self.directory.path().join("plugins")
+    }
+
+    /// Writes a file into the plugins' directory as a careful operator does: whole, under another name, then renamed.
+    pub fn drop_file(&self, name: &str, content: &[u8]) {
+        let hidden = self.plugins_dir().join(format!(".{name}.tmp"));
+        std::fs::write(&hidden, content).expect("writable");
+        std::fs::rename(hidden, self.plugins_dir().join(name)).expect("same directory");
+    }
+
+    pub fn remove_file(&self, name: &str) {
+        std::fs::remove_file(self.plugins_dir().join(name)).expect("it was there");
+    }
+
+    pub fn write_config(&self, config: &str) {
+        write_config(self.directory.path(), config);
+    }
+
+    pub fn read(&self, provider: &str, id: &str) -> Option<Reading> {
+        self.status().store.read(provider, id)
+    }
+
+    /// Waits until the id is in a state, and answers the reading.
+    pub async fn state(&self, provider: &str, id: &str, state: State) -> Reading {
+        self.reading(provider, id, state.as_str(), |reading| reading.state == state).await
+    }
+
+    /// Waits until the id holds this value.
+    pub async fn value(&self, provider: &str, id: &str, value: &str) -> Reading {
+        self.reading(provider, id, value, |reading| shown(reading).as_deref() == Some(value)).await
+    }
+
+    /// Waits until a reading is as wanted.
+    pub async fn reading(
+        &self,
+        provider: &str,
+        id: &str,
+        wanted: &str,
+        is: impl Fn(&Reading) -> bool,
+    ) -> Reading {
+        let found = || self.read(provider, id).filter(|reading| is(reading));
+        eventually(found, || {
+            let last = self.read(provider, id);
+            let info = self.status().provider(provider).info();
+            format!("{provider} {id} never was {wanted}; last {last:?}, provider {info:?}")
+        })
+        .await
+    }
+
+    /// Waits until a condition holds.
+    pub async fn until(&self, wanted: &str, holds: impl Fn(&Status) -> bool) {
+        eventually(|| holds(self.status()).then_some(()), || {
+            let providers: Vec<_> = self.status().providers().iter().map(|p| (p.name.clone(), p.info())).collect();
+            format!("never: {wanted}; providers {providers:#?}, plugins {:#?}", self.status().plugins())
+        })
+        .await;
+    }
+
+    /// The outcomes of a provider so far, by kind.
+    pub fn outcomes(&self, provider: &str, kind: &str) -> u64 {
+        let provider = self.status().provider(provider);
+        provider.metrics.outcomes().find(|(name, _)| *name == kind).map_or(0, |(_, count)| count)
+    }
+
+    /// Stops it; everything must end in time.
+    pub async fn stop(self) {
+        assert!(self.daemon.stop().await, "something did not stop in time");
+    }
+}
+
+/// The value as text, if there is one.
+pub fn shown(reading: &Reading) -> Option<String> {
+    reading.held.as_ref().map(|held| match &held.value {
+        feedgate::observation::Value::Decimal(decimal) => decimal.to_string(),
+        other => format!("{other:?}"),
+    })
+}
+
+fn write_config(directory: &Path, config: &str) {
+    let api = if config.contains("[api]") { "" } else { "\n[api]\nlisten = \"127.0.0.1:0\"\n" };
+    let hidden = directory.join("feedgate.toml.new");
+    std::fs::write(&hidden, format!("{config}{api}")).expect("writable");
+    std::fs::rename(hidden, directory.join("feedgate.toml")).expect("same directory");
+}
+
+pub fn drop_plugin(directory: &Path, name: &str, under: &str) {
+    let target = directory.join("plugins").join(format!("{under}.wasm"));
+    std::fs::copy(compiled(name), target).expect("writable");
+}
+
+/// Looks again and again until there is an answer; panics with `otherwise` after a minute.
+pub async fn eventually<T>(mut look: impl FnMut() -> Option<T>, otherwise: impl Fn() -> String) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "{}", otherwise());
+        ticks.tick().await;
+    }
+}
+
+/// The lines that send a simulated venue's real origins to it.
+pub fn redirected(venue: &feedgate_tests::Venue) -> String {
+    let entry = |(from, to): (String, String)| format!("\"{from}\" = \"{to}\"");
+    let entries: Vec<_> = venue.origins().into_iter().map(entry).collect();
+    format!("redirect_origins = {{ {} }}", entries.join(", "))
+}

@@ -1,0 +1,30 @@
+//! Simulated venues: real servers on 127.0.0.1 that speak what exchanges speak, strictly, and fail
+//! when told to.
+//!
+//! In reading order: a [`Venue`] is one running server, with [`Options`], a [`Fault`] and
+//! [`Stats`]; `venues` holds one pure protocol a file; `http` and `shell` are the sockets,
+//! written once; `market` is where the prices come from; [`ScriptedWs`] and [`ScriptedHttp`] are
+//! servers whose whole behaviour a test writes by hand.
+//!
+//! Nothing here knows the host: the black-box tests and the `demo` command meet it over TCP only.
+
+mod clock;
+mod fault;
+mod http;
+mod limit;
+mod market;
+mod scripted;
+mod session;
+mod shell;
+mod stats;
+mod venue;
+mod venues;
+
+pub use fault::{Fault, Notice};
+pub use http::{Reply, Request, Response};
+
+pub use scripted::{Peer, ScriptedHttp, ScriptedWs};
+pub use stats::Stats;
+pub use tokio_tungstenite::tungstenite::Message;
+pub use venue::{Options, Venue};
+pub use venues::Kind;
