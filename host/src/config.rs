@@ -573,7 +573,7 @@ mod tests {
         );
         refused(
             "[provider.a]\n[provider.a.websocket]\nbackoff_first_ms = 9000\nbackoff_max_ms = 10",
-            "f.toml:3: provider.a.websocket.backoff_first_ms: the first backoff is longer than the longest",
+            "f.toml:3: provider.a.websocket.backoff_first_ms: the longest wait must not be shorter than the first",
         );
         refused("[plugin_limits]\nparse_ms = 0", "f.toml:2: plugin_limits.parse_ms: must be at least 1");
         refused("[provider.a]\nids = [", "f.toml:2: provider.a.ids: unclosed array, expected `]`");

@@ -132,7 +132,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return cli::fail(&format!("cannot start: {error}")),
     };
-    runtime.block_on(run(cli.command, logs))
+    let code = runtime.block_on(run(cli.command, logs));
+    // A plugin that is being compiled must not hold up the end.
+    runtime.shutdown_background();
+    code
 }
 
 async fn run(command: Command, logs: cli::Logs) -> ExitCode {

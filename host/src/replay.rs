@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
 use crate::codec::{
-    CodecError, Context, Event, Frame, HttpCodec, Incoming, Missing, OpenCodec, Outcome, Reconnect, Refusal, Rejection,
+    CodecError, Context, Death, Event, Frame, HttpCodec, Incoming, Missing, OpenCodec, Outcome, Reconnect, Refusal, Rejection,
     Response, Step, Subscription, WebSocketCodec,
 };
 use crate::observation::{Key, Observation, Value};
@@ -34,6 +34,8 @@ pub enum ReplayError {
     Read(#[from] std::io::Error),
     #[error("line {line}: {why}")]
     Line { line: usize, why: String },
+    #[error("{0}")]
+    Settings(Death),
 }
 
 #[derive(Deserialize)]
@@ -101,9 +103,13 @@ pub async fn replay(
         .enumerate()
         .map(|(number, id)| Subscription { key: Key(u32::try_from(number).unwrap_or(u32::MAX)), id: id.as_str().into() })
         .collect();
+    let open = plugin.configured(Arc::from("replay"), settings.to_owned());
+    if let Err(death @ Death::Settings { .. }) = open.open().await {
+        return Err(ReplayError::Settings(death));
+    }
     let mut replay = Replay {
         plugin,
-        open: plugin.configured(Arc::from("replay"), settings.to_owned()),
+        open,
         subscriptions,
         connections: HashMap::new(),
         poller: None,

@@ -47,6 +47,11 @@ impl Status {
         lock(&self.providers).entry(name.to_owned()).or_insert_with(make).clone()
     }
 
+    /// The provider's status, if it is known.
+    pub fn find(&self, name: &str) -> Option<Arc<ProviderStatus>> {
+        lock(&self.providers).get(name).cloned()
+    }
+
     pub fn providers(&self) -> Vec<Arc<ProviderStatus>> {
         lock(&self.providers).values().cloned().collect()
     }
@@ -83,12 +88,13 @@ impl Status {
     pub fn not_ready(&self) -> Vec<(String, String)> {
         let missing = self.providers().into_iter().filter_map(|provider| {
             let info = provider.info();
-            let slots = self.store.provider(&provider.name);
-            if !info.enabled || slots.was_fresh() {
+            let slots = self.store.find(&provider.name);
+            if !info.enabled || slots.as_ref().is_some_and(|slots| slots.was_fresh()) {
                 return None;
             }
             let reason = if info.reason.is_empty() {
-                slots.read_all().into_iter().map(|r| r.reason.to_string()).find(|reason| !reason.is_empty())
+                let readings = slots.map(|slots| slots.read_all()).unwrap_or_default();
+                readings.into_iter().map(|r| r.reason.to_string()).find(|reason| !reason.is_empty())
             } else {
                 Some(info.reason)
             };
@@ -109,6 +115,11 @@ pub struct ProviderStatus {
 impl ProviderStatus {
     pub fn info(&self) -> ProviderInfo {
         lock(&self.info).clone()
+    }
+
+    /// What its values are, once a codec was opened.
+    pub fn kind(&self) -> Option<ValueKind> {
+        lock(&self.info).kind
     }
 
     pub fn update(&self, change: impl FnOnce(&mut ProviderInfo)) {

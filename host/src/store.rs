@@ -57,7 +57,7 @@ pub struct Reading {
     pub provider: Arc<str>,
     pub id: Arc<str>,
     pub state: State,
-    /// Why it is not fresh; empty when it is.
+    /// Why it is not fresh, or why a fresh value gets no news; empty when there is nothing to say.
     pub reason: Arc<str>,
     pub max_age: Duration,
     /// `None` until the first value.
@@ -257,6 +257,13 @@ impl Slot {
         }
     }
 
+    /// As [`Slot::set_note`], unless a value has come: some venues send it before they confirm the subscription.
+    pub fn set_note_unless_clear(&self, note: Note, reason: &str) {
+        if self.note.load(Ordering::Acquire) != Note::Clear as u8 {
+            self.set_note(note, reason);
+        }
+    }
+
     fn clear_note(&self) {
         if self.note.load(Ordering::Relaxed) != Note::Clear as u8 {
             self.set_note(Note::Clear, "");
@@ -277,7 +284,6 @@ impl Slot {
             None => State::Waiting,
         };
         let reason = match (state, age) {
-            (State::Fresh, _) => "".into(),
             (State::Stale, Some(age)) => {
                 format!("last known to be true {:.1} s ago, max_age is {:.1} s", age.as_secs_f64(), max_age.as_secs_f64())
                     .into()
@@ -478,6 +484,11 @@ impl Store {
         self.providers.entry(name.into()).or_insert_with(make).clone()
     }
 
+    /// The provider's slots, if it has any.
+    pub fn find(&self, name: &str) -> Option<Arc<ProviderSlots>> {
+        self.providers.get(name).map(|slots| slots.clone())
+    }
+
     /// Forgets a provider that is no longer configured.
     pub fn remove(&self, name: &str) {
         self.providers.remove(name);
@@ -485,8 +496,7 @@ impl Store {
 
     /// One id: constant time.
     pub fn read(&self, provider: &str, id: &str) -> Option<Reading> {
-        let slots = self.providers.get(provider)?.clone();
-        slots.read(id)
+        self.find(provider)?.read(id)
     }
 
     /// Every provider's part, by name.
@@ -503,8 +513,7 @@ impl Store {
 
     /// Every id of one provider.
     pub fn read_provider(&self, provider: &str) -> Option<Vec<Reading>> {
-        let slots = self.providers.get(provider)?.clone();
-        Some(slots.read_all())
+        Some(self.find(provider)?.read_all())
     }
 }
 

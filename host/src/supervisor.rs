@@ -21,7 +21,7 @@ use crate::plugin::{Engine, LoadError, Plugin};
 use crate::plugins_dir;
 use crate::provider::Provider;
 use crate::status::{ConfigStatus, LoadedPlugin, PluginStatus, ProviderState, Status};
-use crate::store::wall_clock;
+use crate::store::{State, wall_clock};
 use crate::transport::OriginLimits;
 
 /// Between two looks at the files. A file counts when two looks agree, so it is seen within half a second.
@@ -65,8 +65,15 @@ pub struct Daemon {
 impl Daemon {
     /// Starts everything; plugins and connections follow in the background.
     pub async fn start(source: ConfigSource) -> Result<Self, StartError> {
+        let mut config_planner = Planner::new();
         let (config, path) = match source {
-            ConfigSource::File(path) => (Config::load(&path)?, Some(path)),
+            ConfigSource::File(path) => {
+                // Looked at before it is read, so that no change falls in between.
+                let seen = config_listing(&path);
+                config_planner.handle_listing(seen.clone());
+                config_planner.handle_listing(seen);
+                (Config::load(&path)?, Some(path))
+            }
             ConfigSource::Fixed(config) => (*config, None),
         };
         let status = Arc::new(Status::default());
@@ -105,13 +112,16 @@ impl Daemon {
             engine: Arc::new(engine),
             origins: Arc::default(),
             config_path: path,
-            config_planner: Planner::new(),
+            config_planner,
             plugins_planner: Planner::new(),
             config,
             beside: BTreeMap::new(),
             errors: BTreeMap::new(),
+            files: BTreeSet::new(),
             plugins: BTreeMap::new(),
             plugin_errors: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+            autostarted: BTreeSet::new(),
             waiting: VecDeque::new(),
             loading: JoinSet::new(),
             running: BTreeMap::new(),
@@ -169,10 +179,16 @@ struct Supervisor {
     beside: BTreeMap<String, ProviderConfig>,
     /// What is wrong with which file now.
     errors: BTreeMap<PathBuf, ConfigError>,
+    /// The plugin files that lie there, good or not.
+    files: BTreeSet<String>,
     /// The last good build of each file.
     plugins: BTreeMap<String, Plugin>,
-    /// Why the file that lies there now is not the one that runs.
+    /// Why the file that lies there now was not loaded.
     plugin_errors: BTreeMap<String, String>,
+    /// The providers that keep an older build, with the newer one's file and why they refused it.
+    refusals: BTreeMap<String, (String, String)>,
+    /// Running because `autostart` says so. Without its plugin, one goes on being shown while its values count.
+    autostarted: BTreeSet<String>,
     waiting: VecDeque<String>,
     loading: JoinSet<(String, Result<Plugin, LoadError>)>,
     running: BTreeMap<String, Provider>,
@@ -224,23 +240,33 @@ impl Supervisor {
     async fn look(&mut self) {
         let mut changed = false;
         if let Some(path) = self.config_path.clone() {
-            let name = path.to_string_lossy().into_owned();
-            let listing: Listing = plugins_dir::stamp_of(&path).map(|stamp| (name, stamp)).into_iter().collect();
-            for change in self.config_planner.handle_listing(listing) {
-                // The first sight of it is what was read at the start; a deleted file leaves everything as it is.
-                if matches!(change, Change::Reload(_)) {
+            for change in self.config_planner.handle_listing(config_listing(&path)) {
+                // A deleted file leaves everything as it is.
+                if matches!(change, Change::Load(_) | Change::Reload(_)) {
                     self.read_config();
                     changed = true;
                 }
             }
         }
-        match plugins_dir::scan(&self.config.plugins_dir) {
+        let directory = self.config.plugins_dir.clone();
+        match plugins_dir::scan(&directory) {
             Ok(listing) => {
+                if self.errors.remove(&directory).is_some() {
+                    tracing::info!(path = %directory.display(), "plugins_dir can be read again");
+                    self.publish_config();
+                }
                 for change in self.plugins_planner.handle_listing(listing) {
                     changed |= self.take_change(&change);
                 }
             }
-            Err(error) => tracing::warn!(%error, path = %self.config.plugins_dir.display(), "plugins_dir cannot be read"),
+            // Said once; what runs goes on.
+            Err(_) if self.errors.contains_key(&directory) => {}
+            Err(why) => {
+                let why = format!("plugins_dir cannot be read: {why}");
+                tracing::warn!(path = %directory.display(), "{why}");
+                self.errors.insert(directory.clone(), ConfigError { path: directory, line: None, field: String::new(), why });
+                self.publish_config();
+            }
         }
         let broken: Vec<String> = self
             .running
@@ -253,9 +279,15 @@ impl Supervisor {
             }
             changed = true;
         }
-        if changed {
+        let leaves = |stem: &String| !self.plugins.contains_key(stem) && !self.has_fresh_values(stem);
+        if changed || self.autostarted.iter().any(leaves) {
             self.reconcile().await;
         }
+    }
+
+    fn has_fresh_values(&self, provider: &str) -> bool {
+        let readings = self.status.store.read_provider(provider).unwrap_or_default();
+        readings.iter().any(|reading| reading.state == State::Fresh)
     }
 
     /// Whether it needs reconciling now. A plugin does once it is loaded.
@@ -265,6 +297,7 @@ impl Supervisor {
         let gone = matches!(change, Change::Unload(_));
         match (is_plugin, gone) {
             (true, false) => {
+                self.files.insert(stem.to_owned());
                 if !self.waiting.iter().any(|waiting| waiting == stem) {
                     self.waiting.push_back(stem.to_owned());
                 }
@@ -272,6 +305,7 @@ impl Supervisor {
             }
             (true, true) => {
                 tracing::info!(plugin = stem, "plugin file removed");
+                self.files.remove(stem);
                 self.waiting.retain(|waiting| waiting != stem);
                 self.plugins.remove(stem);
                 self.plugin_errors.remove(stem);
@@ -284,8 +318,8 @@ impl Supervisor {
             }
             (false, true) => {
                 self.errors.remove(&self.beside_path(stem));
-                self.publish_config(true);
                 self.beside.remove(stem);
+                self.accept_config();
                 true
             }
         }
@@ -297,18 +331,11 @@ impl Supervisor {
 
     fn read_beside(&mut self, stem: &str) {
         let path = self.beside_path(stem);
-        let read = ProviderConfig::load(&path, stem).and_then(|provider| {
-            if self.config.providers.contains_key(stem) {
-                let why = format!("provider {stem} has a section in the main configuration already");
-                return Err(ConfigError { path: path.clone(), line: None, field: String::new(), why });
-            }
-            Ok(provider)
-        });
-        match read {
+        match ProviderConfig::load(&path, stem) {
             Ok(provider) => {
                 self.errors.remove(&path);
                 self.beside.insert(stem.to_owned(), provider);
-                self.publish_config(true);
+                self.accept_config();
             }
             Err(error) => self.refuse_config(&path, error),
         }
@@ -331,7 +358,7 @@ impl Supervisor {
                 self.config = Config { api, plugin_limits, plugins_dir, ..config };
                 self.errors.remove(&path);
                 tracing::info!(path = %path.display(), "configuration read");
-                self.publish_config(true);
+                self.accept_config();
             }
             Err(error) => self.refuse_config(&path, error),
         }
@@ -340,17 +367,26 @@ impl Supervisor {
     fn refuse_config(&mut self, path: &Path, error: ConfigError) {
         tracing::error!(%error, "configuration refused; what was there before stays");
         self.errors.insert(path.to_owned(), error);
-        self.publish_config(false);
+        self.status.metrics.config_reload(false);
+        self.publish_config();
     }
 
-    fn publish_config(&self, good: bool) {
-        self.status.metrics.config_reload(good);
-        let mut status = self.status.config();
-        if good {
-            status.loaded_at = Some(wall_clock());
-        }
-        status.error = self.errors.values().map(ConfigError::to_string).collect::<Vec<_>>().join("; ");
-        self.status.set_config(status);
+    fn accept_config(&self) {
+        self.status.metrics.config_reload(true);
+        self.status.set_config(ConfigStatus { loaded_at: Some(wall_clock()), ..self.status.config() });
+        self.publish_config();
+    }
+
+    /// Says what is wrong with the files as they are.
+    fn publish_config(&self) {
+        let twice = self.beside.keys().filter(|stem| self.config.providers.contains_key(*stem));
+        let twice = twice.map(|stem| {
+            let why = format!("provider {stem} has a section in the main configuration, which counts; remove one of the two");
+            ConfigError { path: self.beside_path(stem), line: None, field: String::new(), why }
+        });
+        let errors = self.errors.values().cloned().chain(twice).map(|error| error.to_string());
+        let error = errors.collect::<Vec<_>>().join("; ");
+        self.status.set_config(ConfigStatus { error, ..self.status.config() });
     }
 
     /// Compiles one plugin at a time: two at once would take both cores from the feeds.
@@ -365,9 +401,14 @@ impl Supervisor {
             let result = read.and_then(|bytes| engine.load_blocking(&bytes));
             (stem, result)
         });
+        self.say_why_waiting();
     }
 
     async fn loaded(&mut self, stem: String, result: Result<Plugin, LoadError>) {
+        if !self.files.contains(&stem) {
+            // Deleted while it was being loaded.
+            return;
+        }
         self.status.metrics.plugin_load(result.is_ok());
         match result {
             Ok(plugin) => {
@@ -387,18 +428,25 @@ impl Supervisor {
     }
 
     /// What should run, by name.
-    fn wanted(&self) -> BTreeMap<String, ProviderConfig> {
+    fn wanted(&mut self) -> BTreeMap<String, ProviderConfig> {
         let mut wanted = self.config.providers.clone();
         for (name, provider) in &self.beside {
             wanted.entry(name.clone()).or_insert_with(|| provider.clone());
         }
+        let used: BTreeSet<String> = wanted.values().map(|provider| provider.plugin.clone()).collect();
+        let known = std::mem::take(&mut self.autostarted);
         if self.config.autostart {
-            let used: BTreeSet<String> = wanted.values().map(|provider| provider.plugin.clone()).collect();
-            for stem in self.plugins.keys().filter(|stem| !used.contains(*stem)) {
-                // An empty section says: everything as the plugin describes it.
-                if let Ok(provider) = ProviderConfig::parse("", Path::new("autostart"), stem) {
-                    wanted.entry(stem.clone()).or_insert(provider);
-                }
+            // A deleted file, or one that is being replaced slowly, takes no value away that is still good.
+            let left = known.iter().filter(|stem| self.has_fresh_values(stem));
+            // Whoever wrote a file beside it wants something else than the defaults, also when the file is wrong.
+            let configured = |stem: &String| !known.contains(stem) && self.errors.contains_key(&self.beside_path(stem));
+            let all = self.plugins.keys().chain(left).filter(|stem| !used.contains(*stem) && !configured(stem));
+            self.autostarted = all.cloned().collect();
+        }
+        for stem in &self.autostarted {
+            // An empty section says: everything as the plugin describes it.
+            if let Ok(provider) = ProviderConfig::parse("", Path::new("autostart"), stem) {
+                wanted.entry(stem.clone()).or_insert(provider);
             }
         }
         wanted
@@ -411,8 +459,10 @@ impl Supervisor {
         for name in gone {
             if let Some(provider) = self.running.remove(&name) {
                 provider.stop("no longer configured").await;
+                tracing::info!(provider = name, "stopped: no longer configured");
             }
         }
+        self.refusals.retain(|name, _| wanted.contains_key(name));
         for status in self.status.providers() {
             if !wanted.contains_key(&*status.name) {
                 self.status.remove_provider(&status.name);
@@ -440,7 +490,9 @@ impl Supervisor {
             };
             if let Some(provider) = self.running.remove(name) {
                 provider.stop(reason).await;
+                tracing::info!(provider = name, reason, "stopped");
             }
+            self.refusals.remove(name);
             status.update(|info| {
                 info.state = state;
                 info.reason = reason.to_owned();
@@ -450,9 +502,6 @@ impl Supervisor {
         if let Some(provider) = self.running.get_mut(name)
             && provider.plugin().digest() == plugin.digest()
         {
-            if *provider.config() == config {
-                return;
-            }
             let only_ids = ProviderConfig {
                 ids: config.ids.clone(),
                 max_age: config.max_age,
@@ -460,9 +509,18 @@ impl Supervisor {
                 ..provider.config().clone()
             } == config;
             if only_ids {
-                match provider.set_ids(config) {
-                    Ok(()) => tracing::info!(provider = name, "ids changed"),
-                    Err(reason) => tracing::error!(provider = name, reason, "ids refused; those before stay"),
+                let same = *provider.config() == config;
+                let taken = if same { Ok(()) } else { provider.set_ids(config) };
+                match taken {
+                    Ok(()) => {
+                        // A change that was refused has been taken back.
+                        self.refusals.remove(name);
+                        status.update(|info| info.reason.clear());
+                        if !same {
+                            tracing::info!(provider = name, "ids changed");
+                        }
+                    }
+                    Err(reason) => self.refuse(name, &plugin, &reason),
                 }
                 return;
             }
@@ -486,6 +544,7 @@ impl Supervisor {
         }
         provider.run();
         tracing::info!(provider = name, plugin = %plugin.description().name, version = %plugin.description().version, "running");
+        self.refusals.remove(name);
         status.update(|info| {
             info.state = ProviderState::Running;
             info.reason.clear();
@@ -503,7 +562,7 @@ impl Supervisor {
             && old.plugin().digest() != plugin.digest()
         {
             let stem = old.config().plugin.clone();
-            self.plugin_errors.insert(stem, format!("refused by provider {name}: {reason}"));
+            self.refusals.insert(name.to_owned(), (stem, format!("refused by provider {name}: {reason}")));
         }
         let runs = old.is_some();
         self.status.provider(name).update(|info| {
@@ -536,7 +595,9 @@ impl Supervisor {
                     loaded_at: loaded_at.unwrap_or_else(wall_clock),
                 }
             });
-            let error = self.plugin_errors.get(stem).cloned().unwrap_or_default();
+            let refused = self.refusals.values().filter(|(refused, _)| refused == stem).map(|(_, why)| why);
+            let error: Vec<&str> = self.plugin_errors.get(stem).into_iter().chain(refused).map(String::as_str).collect();
+            let error = error.join("; ");
             self.status.set_plugin(stem, Some(PluginStatus { loaded, error, providers: users(stem) }));
         }
     }
@@ -552,12 +613,18 @@ impl Supervisor {
             let loading = self.waiting.contains(&info.plugin) || !self.loading.is_empty();
             let reason = match self.plugin_errors.get(&info.plugin) {
                 Some(error) => format!("{}: {error}", file.display()),
-                None if loading && file.exists() => format!("{} is being loaded", file.display()),
+                None if loading && self.files.contains(&info.plugin) => format!("{} is being loaded", file.display()),
                 None => format!("{} is not there", file.display()),
             };
             status.update(|info| info.reason = reason);
         }
     }
+}
+
+/// The main configuration as a listing of one file.
+fn config_listing(path: &Path) -> Listing {
+    let name = path.to_string_lossy().into_owned();
+    plugins_dir::stamp_of(path).map(|stamp| (name, stamp)).into_iter().collect()
 }
 
 /// Whether the plugin takes these settings: on an instance of its own, off the runtime's threads.

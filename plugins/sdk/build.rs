@@ -13,25 +13,17 @@ const WORLDS: [(&str, &str); 3] = [
 ];
 
 /// The interfaces whose types come from this crate rather than from the plugin's own bindings.
-const SHARED: [(&str, &str); 3] = [
-    ("types", "types"),
-    ("description", "description"),
-    ("log", "log"),
-];
+const SHARED: [(&str, &str); 3] = [("types", "types"), ("description", "description"), ("log", "log")];
 
 fn main() {
-    let contract =
-        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo")).join("../../wit");
+    let contract = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo")).join("../../wit");
     println!("cargo::rerun-if-changed={}", contract.display());
 
     let (wit, package) = read(&contract);
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
 
     // The crate's own bindings only import, so that what they claim is a part of what every world claims.
-    let imports: String = SHARED
-        .iter()
-        .map(|(name, _)| format!("  import {name};\n"))
-        .collect();
+    let imports: String = SHARED.iter().map(|(name, _)| format!("  import {name};\n")).collect();
     let own = format!("{wit}\nworld sdk {{\n{imports}}}\n");
     fs::write(
         out.join("bindings.rs"),
@@ -45,9 +37,7 @@ fn main() {
     let (name, version) = package.split_once('@').expect("the package has a version");
     let with: String = SHARED
         .iter()
-        .map(|(interface, module)| {
-            format!("\"{name}/{interface}@{version}\": ::feedgate_sdk::{module}, ")
-        })
+        .map(|(interface, module)| format!("\"{name}/{interface}@{version}\": ::feedgate_sdk::{module}, "))
         .collect();
     let mut macros = String::new();
     for (world, macro_name) in WORLDS {
@@ -68,20 +58,13 @@ fn read(contract: &std::path::Path) -> (String, String) {
         .unwrap_or_else(|error| panic!("no contract in {}: {error}", contract.display()))
         .map(|entry| entry.expect("the folder is readable").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "wit"))
-        .map(|path| {
-            fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-        })
+        .map(|path| fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
         .collect();
     files.sort_by_key(|text| (package(text).is_none(), text.clone()));
-    let package = files
-        .first()
-        .and_then(|text| package(text))
-        .expect("one file names the package")
-        .to_owned();
+    let package = files.first().and_then(|text| package(text)).expect("one file names the package").to_owned();
     (files.concat(), package)
 }
 
 fn package(text: &str) -> Option<&str> {
-    text.lines()
-        .find_map(|line| line.strip_prefix("package ")?.strip_suffix(';'))
+    text.lines().find_map(|line| line.strip_prefix("package ")?.strip_suffix(';'))
 }

@@ -1,1 +1,572 @@
-//! x
+//! The command as people and scripts use it: the real binary, its exit codes and its words; and the API over HTTP.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use feedgate::store::State;
+use feedgate_tests::{Kind, Options, Venue};
+use serde_json::Value as Json;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{Running, bytes_of, compiled, drop_plugin, eventually, redirected, root};
+
+/// Far beyond what any answer takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary of the same build as these tests. Built once.
+fn binary() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let tests = std::env::current_exe().expect("it runs");
+        // target/PROFILE/deps/TESTS
+        let profile = tests.ancestors().nth(2).expect("cargo put it there");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--package", "feedgate", "--bin", "feedgate", "--target-dir"]);
+        build.arg(profile.parent().expect("the target directory")).current_dir(root());
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().expect("cargo runs").success());
+        profile.join(format!("feedgate{}", std::env::consts::EXE_SUFFIX))
+    })
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(arguments).stdin(Stdio::null()).env_remove("FEEDGATE_LOG").env_remove("FEEDGATE_API");
+    command
+}
+
+/// How a command ended.
+#[derive(Debug)]
+struct Ended {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Ended {
+    fn json(&self) -> Json {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Fails, with these words on stderr and nothing on stdout.
+    #[track_caller]
+    fn fails(&self, code: i32, expected: &[&str]) {
+        assert_eq!((self.code, self.out.as_str()), (Some(code), ""), "{self:?}");
+        for words in expected {
+            assert!(self.err.contains(words), "{words:?} is not in {self:?}");
+        }
+    }
+}
+
+fn call(arguments: &[&str]) -> Ended {
+    let output = command(arguments).output().expect("it was just built");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    Ended { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// The same, while venues and daemons of this test go on.
+async fn called(arguments: &[&str]) -> Ended {
+    let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    let call = move || call(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(call).await.expect("it does not panic")
+}
+
+/// `feedgate run` in a process of its own, on a directory with a `feedgate.toml` and plugins.
+struct Process {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    /// `127.0.0.1:PORT`
+    api: String,
+}
+
+impl Process {
+    async fn run(directory: &Path, environment: &[(&str, &str)]) -> Self {
+        let config = directory.join("feedgate.toml");
+        let mut run = tokio::task::spawn_blocking(|| command(&["run", "--log", "trace"])).await.expect("it is built");
+        run.arg("--config").arg(config).envs(environment.iter().copied());
+        let mut child = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it was just built");
+        let log = Arc::new(Mutex::new(String::new()));
+        let said = BufReader::new(child.stderr.take().expect("piped"));
+        let writer = log.clone();
+        // Ends with the process.
+        std::thread::spawn(move || {
+            for line in said.lines().map_while(Result::ok) {
+                *writer.lock().unwrap_or_else(PoisonError::into_inner) += &format!("{line}\n");
+            }
+        });
+        let mut process = Self { child, log, api: String::new() };
+        let api = || Some(process.log().split_once("API at http://")?.1.split_once('/')?.0.to_owned());
+        process.api = eventually(api, || format!("no address: {}", process.log())).await;
+        process
+    }
+
+    fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([name, &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill is everywhere").success());
+    }
+
+    async fn exit(mut self, signal: &str) -> Option<i32> {
+        self.signal(signal);
+        let log = self.log.clone();
+        let ended = eventually(|| self.child.try_wait().expect("our child"), || format!("it goes on: {log:?}")).await;
+        ended.code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // An error says that it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A directory as an operator has it: `feedgate.toml` and `plugins/`.
+fn directory(config: &str, plugins: &[&str]) -> TempDir {
+    let directory = TempDir::new().expect("a temporary directory");
+    std::fs::create_dir(directory.path().join("plugins")).expect("an empty directory");
+    let api = if config.contains("[api]") { "" } else { "\n[api]\nlisten = \"127.0.0.1:0\"\n" };
+    std::fs::write(directory.path().join("feedgate.toml"), format!("{config}{api}")).expect("writable");
+    for name in plugins {
+        drop_plugin(directory.path(), name, name);
+    }
+    directory
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("a plain name")
+}
+
+async fn kraken() -> Venue {
+    let options = Options::still().with_prices([("BTC/USD", "100.5"), ("ETH/USD", "20.25")]);
+    Venue::start_with(Kind::Kraken, options).await.expect("a free port")
+}
+
+fn section(name: &str, venue: &Venue, rest: &str) -> String {
+    format!("[provider.{name}]\n{}\n{rest}\n", redirected(venue))
+}
+
+/// One HTTP request, by hand: the status and the body.
+async fn get(api: &str, target: &str) -> (u16, String) {
+    let mut socket = TcpStream::connect(api).await.expect("it listens");
+    let request = format!("GET {target} HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.expect("it reads");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("it answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    (status, body.to_owned())
+}
+
+/// Asks until the answer is as wanted, and answers it.
+async fn get_until(api: &str, target: &str, wanted: impl Fn(u16, &str) -> bool) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let (status, body) = get(api, target).await;
+        if wanted(status, &body) {
+            return body;
+        }
+        assert!(Instant::now() < deadline, "{target} goes on answering {status} {body}");
+    }
+}
+
+async fn get_json(api: &str, target: &str) -> (u16, Json) {
+    let (status, body) = get(api, target).await;
+    (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{target}: {error}: {body}")))
+}
+
+fn text<'a>(json: &'a Json, pointer: &str) -> &'a str {
+    json.pointer(pointer).and_then(Json::as_str).unwrap_or_else(|| panic!("no text {pointer} in {json:#}"))
+}
+
+fn list<'a>(json: &'a Json, name: &str) -> &'a Vec<Json> {
+    json[name].as_array().unwrap_or_else(|| panic!("no list {name} in {json:#}"))
+}
+
+#[test]
+fn the_demo_shows_every_id_fresh() {
+    let plugins = TempDir::new().expect("a temporary directory");
+    for kind in Kind::ALL {
+        let file = compiled(kind.name());
+        std::fs::copy(file, plugins.path().join(file.file_name().expect("a file"))).expect("writable");
+    }
+    let ended = call(&["demo", "--for", "60s", "--json", "--plugins", path(plugins.path())]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let report = ended.json();
+    assert_eq!((&report["ok"], list(&report, "never_fresh").len()), (&Json::Bool(true), 0));
+    assert_eq!(list(&report, "providers").len(), Kind::ALL.len());
+    assert!(list(&report, "observations").iter().all(|observation| observation["state"] == "fresh"));
+    assert_eq!(Some(list(&report, "observations").len() as u64), report["ids"].as_u64());
+
+    let empty = TempDir::new().expect("a temporary directory");
+    call(&["demo", "--for", "1s", "--json", "--plugins", path(empty.path())]).fails(2, &["no .wasm files"]);
+}
+
+#[tokio::test]
+async fn a_running_daemon_is_read_told_to_reload_and_stopped() {
+    let venue = kraken().await;
+    let place = directory(&section("kraken", &venue, "ids = [\"BTC/USD\", \"ETH/USD\"]"), &["kraken"]);
+    let daemon = Process::run(place.path(), &[]).await;
+    let api = format!("http://{}", daemon.api);
+    eventually(|| (venue.stats().subscriptions == 2).then_some(()), || daemon.log()).await;
+    get_until(&daemon.api, "/readyz", |status, _| status == 200).await;
+
+    let ended = called(&["get", "--api", &api]).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(["BTC/USD", "100.5", "ETH/USD", "20.25", "fresh"].iter().all(|word| ended.out.contains(word)), "{ended:?}");
+    let one = called(&["get", "kraken", "BTC/USD", "--json", "--api", &daemon.api]).await;
+    let observation = &list(&one.json(), "observations")[0];
+    assert_eq!((one.code, text(observation, "/value"), text(observation, "/kind")), (Some(0), "100.5", "last-trade"));
+    let unknown = called(&["get", "kraken", "NOPE", "--api", &api]).await;
+    unknown.fails(2, &["404", "no id \"NOPE\" at kraken; there are: BTC/USD, ETH/USD"]);
+
+    let providers = called(&["providers", "--json", "--ids", "--api", &api]).await;
+    let said = providers.json();
+    assert_eq!((text(&said, "/providers/0/name"), text(&said, "/providers/0/state")), ("kraken", "running"));
+    assert_eq!(list(&said, "observations").len(), 2);
+    let table = called(&["providers", "--api", &api]).await;
+    assert!(table.out.contains("2/2") && table.out.contains("1/1 open"), "{table:?}");
+    let watched = called(&["watch", "--for", "1s", "--json", "--api", &api]).await;
+    assert_eq!(watched.code, Some(0), "{watched:?}");
+    let lines: Vec<Json> = watched.out.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    assert!(lines.iter().any(|line| line["id"] == "ETH/USD" && line["value"] == "20.25"), "{lines:?}");
+
+    let applied = "feedgate_config_reloads_total{result=\"applied\"} 1";
+    assert!(!get(&daemon.api, "/metrics").await.1.contains(applied));
+    daemon.signal("-HUP");
+    get_until(&daemon.api, "/metrics", |_, metrics| metrics.contains(applied)).await;
+    assert_eq!(venue.stats().connects, 1);
+    assert!(!daemon.log().contains('\x1b'), "colours are for terminals: {}", daemon.log());
+    assert_eq!(daemon.exit("-TERM").await, Some(0));
+    venue.wait(|stats| stats.open == 0).await;
+    let gone = called(&["get", "--api", &api]).await;
+    gone.fails(2, &["cannot reach the daemon at", &api]);
+}
+
+#[tokio::test]
+async fn the_second_daemon_on_an_address_says_which_setting_to_change() {
+    let first = Process::run(directory("", &[]).path(), &[]).await;
+    let place = directory(&format!("[api]\nlisten = \"{}\"\n", first.api), &[]);
+    let config = place.path().join("feedgate.toml");
+    let second = called(&["run", "--config", path(&config), "--log", "off"]).await;
+    second.fails(2, &["cannot listen on", &first.api, "api.listen"]);
+    assert_eq!(first.exit("-INT").await, Some(0));
+    let missing = called(&["run", "--config", "/nowhere/feedgate.toml"]).await;
+    missing.fails(2, &["/nowhere/feedgate.toml: cannot be read"]);
+}
+
+#[tokio::test]
+async fn a_secret_reaches_the_venue_and_nothing_else() {
+    const KEY: &str = "CG-verysecret/+&=key";
+    let options = Options { key: Some(KEY.to_owned()), ..Options::still().with_prices([("bitcoin", "67248")]) };
+    let venue = Venue::start_with(Kind::CoinGecko, options).await.expect("a free port");
+    let config = |source: &str| {
+        let rest = format!(
+            "ids = [\"bitcoin\"]\nloosen_limits = true\nhttp = {{ poll_interval_ms = 100 }}\n\
+             settings = {{ plan = \"demo\" }}\nsecrets = {{ api_key = {source} }}"
+        );
+        section("coingecko", &venue, &rest)
+    };
+    for source in ["{ env = \"FEEDGATE_TEST_KEY\" }", "{ file = \"key\" }"] {
+        let place = directory(&config(source), &["coingecko"]);
+        std::fs::write(place.path().join("key"), format!("{KEY}\n")).expect("writable");
+        let daemon = Process::run(place.path(), &[("FEEDGATE_TEST_KEY", KEY)]).await;
+        let before = venue.stats().requests;
+        get_until(&daemon.api, "/readyz", |status, _| status == 200).await;
+        venue.wait(|stats| stats.requests > before).await;
+        let request = venue.stats().last_request.expect("just counted");
+        assert_eq!(request.header("x-cg-demo-api-key"), Some(KEY), "{source}");
+        assert!(!request.target.contains("CG-"), "{}", request.target);
+        let mut said = daemon.log();
+        assert!(said.contains("coingecko"), "it logs everything: {said}");
+        for target in ["/v1/observations", "/v1/providers", "/v1/plugins", "/v1/config", "/metrics", "/readyz"] {
+            said += &get(&daemon.api, target).await.1;
+        }
+        assert!(!said.contains("verysecret"), "{said}");
+        assert_eq!(daemon.exit("-TERM").await, Some(0));
+    }
+
+    let wrong = directory(&config("{ env = \"FEEDGATE_TEST_KEY\" }"), &["coingecko"]);
+    let daemon = Process::run(wrong.path(), &[("FEEDGATE_TEST_KEY", "CG-verywrong")]).await;
+    let refused = get_until(&daemon.api, "/v1/providers", |_, body| body.contains("last_error")).await;
+    assert!(refused.contains("401") || refused.contains("API Key Missing"), "{refused}");
+    assert!(!(refused + &daemon.log()).contains("verywrong"));
+}
+
+#[tokio::test]
+async fn check_says_what_would_not_run() {
+    let check = async |config: &str, plugins: &[&str], more: &[(&str, &[u8])]| {
+        let place = directory(config, plugins);
+        for (name, content) in more {
+            std::fs::write(place.path().join("plugins").join(name), content).expect("writable");
+        }
+        let config = place.path().join("feedgate.toml");
+        (called(&["check", "--config", path(&config)]).await, called(&["check", "--json", "--config", path(&config)]).await)
+    };
+    let (good, json) = check("[provider.kraken]", &["kraken", "coinbase"], &[]).await;
+    assert_eq!((good.code, json.code), (Some(0), Some(0)), "{good:?}");
+    assert!(good.out.contains("2 plugins, 1 providers") && good.out.contains("idle: plugin coinbase"), "{good:?}");
+    let said = json.json();
+    assert_eq!((&said["ok"], text(&said, "/idle_plugins/0")), (&Json::Bool(true), "coinbase"));
+
+    let bad_settings = "[provider.kraken]\nsettings = { depth = 5 }";
+    let looser = "[provider.coingecko]\nhttp = { poll_interval_ms = 1 }";
+    let cases: [(&str, &[&str], &[(&str, &[u8])], &str); 7] = [
+        ("[provider.okx]", &[], &[], "provider okx: plugin okx.wasm is not there"),
+        (bad_settings, &["kraken"], &[], "depth"),
+        (looser, &["coingecko"], &[], "loosen_limits"),
+        ("", &[], &[("broken.wasm", b"no")], "plugin broken.wasm: not WebAssembly"),
+        ("", &["kraken"], &[("kraken.toml", b"max_age = 1")], "kraken.toml:1: max_age: unknown field"),
+        ("[provider.kraken]", &["kraken"], &[("kraken.toml", b"")], "both configure it"),
+        ("[provider.coingecko.secrets]\napi_key = { file = \"none\" }", &["coingecko"], &[], "secrets.api_key"),
+    ];
+    for (config, plugins, more, expected) in cases {
+        let (bad, json) = check(config, plugins, more).await;
+        assert_eq!((bad.code, json.code), (Some(1), Some(1)), "{expected}: {bad:?}");
+        assert!(bad.out.contains("PROBLEM") && bad.out.contains(expected), "{expected}: {bad:?}");
+        assert_eq!(json.json()["ok"], Json::Bool(false));
+    }
+
+    let (refused, json) = check("[provider.kraken]\nmax_age = 5", &[], &[]).await;
+    for ended in [refused, json] {
+        ended.fails(2, &["feedgate.toml:2: provider.kraken.max_age: unknown field"]);
+    }
+    call(&["check", "--config", "/nowhere.toml"]).fails(2, &["/nowhere.toml: cannot be read"]);
+}
+
+#[test]
+fn inspect_says_what_a_plugin_is() {
+    let file = path(compiled("kraken"));
+    let json = call(&["plugin", "inspect", file, "--json"]);
+    let said = json.json();
+    assert_eq!((json.code, text(&said, "/name"), text(&said, "/sha256").len()), (Some(0), "kraken", 64));
+    assert_eq!(list(&said, "worlds").len(), 2);
+    assert_eq!(said["size"].as_u64(), Some(bytes_of("kraken").len() as u64));
+    assert!(list(&said, "origins").iter().any(|origin| origin.as_str().is_some_and(|o| o.starts_with("wss://ws.kraken.com"))));
+    assert!(list(&said, "imports").iter().all(|import| import.as_str().is_some_and(|i| i.starts_with("feedgate:provider/log@"))));
+    assert_eq!(said.pointer("/limits/websocket/ids_per_connection"), Some(&Json::from(500)));
+    let people = call(&["plugin", "inspect", file]);
+    assert_eq!(people.code, Some(0), "{people:?}");
+    for words in ["kraken", "websocket-provider", "http-provider", "wss://ws.kraken.com", "at most 150 connect"] {
+        assert!(people.out.contains(words), "{words:?} is not in {people:?}");
+    }
+
+    let place = TempDir::new().expect("a temporary directory");
+    let garbage = place.path().join("garbage.wasm");
+    for (content, expected) in [(b"garbage".as_slice(), "not WebAssembly"), (b"\0asm\x0d\0\x01\0", "does not export")] {
+        std::fs::write(&garbage, content).expect("writable");
+        call(&["plugin", "inspect", path(&garbage)]).fails(2, &["garbage.wasm: ", expected]);
+    }
+    call(&["plugin", "inspect", "/nowhere.wasm"]).fails(2, &["/nowhere.wasm: cannot be read"]);
+}
+
+/// What zstd makes of bytes that cannot be compressed: enough to tell whether it is unpacked.
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    assert!(bytes.len() < 128 << 10, "one block");
+    // Magic number, no content size, a window of a mebibyte, one raw block that is the last.
+    let block = u32::try_from(bytes.len()).expect("short") << 3 | 1;
+    [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x50], &block.to_le_bytes()[..3], bytes].concat()
+}
+
+#[test]
+fn replay_feeds_a_recording_through_a_plugin() {
+    let place = TempDir::new().expect("a temporary directory");
+    let plugin = path(compiled("kraken"));
+    let fixture = root().join("plugins/kraken/fixtures/ticker.jsonl");
+    let plain = call(&["plugin", "replay", plugin, path(&fixture)]);
+    assert_eq!(plain.code, Some(0), "{plain:?}");
+    let events: Vec<Json> = plain.out.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    assert!(events.iter().any(|event| event["event"] == "observed" && event["id"] == "BTC/USD"), "{events:?}");
+    let packed = place.path().join("packed");
+    std::fs::write(&packed, zstd(&std::fs::read(&fixture).expect("it is there"))).expect("writable");
+    let unpacked = call(&["plugin", "replay", plugin, path(&packed)]);
+    assert_eq!((unpacked.code, &unpacked.out), (Some(0), &plain.out), "{unpacked:?}");
+    let fewer = call(&["plugin", "replay", plugin, path(&fixture), "--ids", "ETH/USD"]);
+    assert!(fewer.out.contains("ETH/USD") && !fewer.out.contains("\"id\":\"BTC/USD\""), "{fewer:?}");
+
+    let header = "{\"t\":\"header\",\"ids\":[\"BTC/USD\"]}\n";
+    let connect = "{\"t\":\"connect\",\"conn\":\"a\",\"ts\":1,\"addr\":\"wss://ws.kraken.com/v2\"}\n";
+    for (recording, expected) in [
+        (format!("{header}nonsense\n").into_bytes(), "line 2: not a record"),
+        (format!("{header}{connect}{{\"t\":\"recv\",\"conn\":\"a\"}}\n").into_bytes(), "line 3: not a record: missing field `ts`"),
+        (format!("{header}{connect}\n{{\"t\":\"recv\",\"conn\":\"a\",\"ts\":2}}\n").into_bytes(), "line 4: wants either data or b64"),
+        (format!("{header}{{\"t\":\"dance\"}}\n").into_bytes(), "line 2: not a record: unknown variant `dance`"),
+        ([header.as_bytes(), b"\xff\xfe\n"].concat(), "line 2: "),
+        (zstd(header.as_bytes())[..20].to_vec(), "line 1: "),
+        (Vec::new(), "line 1: "),
+    ] {
+        let bad = place.path().join("bad.jsonl");
+        std::fs::write(&bad, recording).expect("writable");
+        let ended = call(&["plugin", "replay", plugin, path(&bad)]);
+        assert_eq!(ended.code, Some(2), "{expected}: {ended:?}");
+        assert!(ended.err.contains(&format!("bad.jsonl: {expected}")), "{expected}: {ended:?}");
+    }
+    call(&["plugin", "replay", plugin, "/nowhere.jsonl"]).fails(2, &["/nowhere.jsonl: cannot be read"]);
+    let settings = call(&["plugin", "replay", plugin, path(&fixture), "--settings", "{\"depth\":5}"]);
+    assert!(settings.out.contains("\"trap\"") || settings.out.contains("depth"), "{settings:?}");
+}
+
+#[test]
+fn build_puts_components_into_a_directory() {
+    // Built before: cargo has nothing to do.
+    let built = compiled("kraken");
+    let place = TempDir::new().expect("a temporary directory");
+    let out = place.path().join("new/plugins");
+    let ended = call(&["plugin", "build", path(&root().join("plugins")), "--out", path(&out)]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let mut names: Vec<_> = std::fs::read_dir(&out).expect("it was made").map(|entry| entry.expect("read").file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["binance.wasm", "bitfinex.wasm", "coinbase.wasm", "coingecko.wasm", "kraken.wasm"]);
+    let made = std::fs::read(out.join(built.file_name().expect("a file"))).expect("it was listed");
+    assert_eq!(made, feedgate::plugin::componentize(&bytes_of("kraken")).expect("it is a good one"));
+    assert!(ended.out.contains(&feedgate::plugin::Digest::of(&made).to_string()), "{ended:?}");
+    call(&["plugin", "build", path(place.path())]).fails(2, &["no cargo package or workspace"]);
+}
+
+#[test]
+fn the_command_line_explains_itself() {
+    let bash = call(&["completions", "bash"]);
+    assert!(bash.code == Some(0) && bash.out.contains("_feedgate()"), "{bash:?}");
+    for (arguments, expected) in [
+        (&[][..], "Usage: feedgate"),
+        (&["fly"], "unrecognized subcommand 'fly'"),
+        (&["run", "--fast"], "unexpected argument '--fast'"),
+        (&["watch", "--for", "soon"], "a time is a number and a unit"),
+        (&["get", "--api", "ftp://host"], "neither http nor https"),
+    ] {
+        call(arguments).fails(2, &[expected]);
+    }
+    let version = call(&["--version"]);
+    assert!(version.code == Some(0) && version.out.starts_with("feedgate "), "{version:?}");
+    // Nobody listens where somebody just did.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+    let api = format!("http://{free}");
+    for arguments in [&["get"][..], &["providers"], &["watch", "--for", "1s"], &["get", "kraken", "BTC/USD", "--json"]] {
+        let arguments = [arguments, &["--api", api.as_str()]].concat();
+        call(&arguments).fails(2, &["cannot reach the daemon at", &api]);
+    }
+}
+
+#[tokio::test]
+async fn the_api_answers_over_http() {
+    let venue = kraken().await;
+    let running = Running::start(&section("kraken", &venue, "ids = [\"BTC/USD\", \"ETH/USD\", \"NOPE/USD\"]"), &["kraken"]).await;
+    running.value("kraken", "BTC/USD", "100.5").await;
+    running.value("kraken", "ETH/USD", "20.25").await;
+    running.state("kraken", "NOPE/USD", State::Rejected).await;
+    let api = running.daemon.api().expect("it listens").to_string();
+    for (query, ids) in [
+        ("", &["BTC/USD", "ETH/USD", "NOPE/USD"][..]),
+        ("?provider=kraken&id=ETH%2FUSD", &["ETH/USD"]),
+        ("?fresh=true", &["BTC/USD", "ETH/USD"]),
+        ("?state=rejected,stale", &["NOPE/USD"]),
+        ("/kraken?fresh=false", &["NOPE/USD"]),
+    ] {
+        let (status, found) = get_json(&api, &format!("/v1/observations{query}")).await;
+        let found: Vec<&str> = list(&found, "observations").iter().map(|observation| text(observation, "/id")).collect();
+        assert_eq!((status, &found[..]), (200, ids), "{query}");
+    }
+    let (status, one) = get_json(&api, "/v1/observations/kraken/BTC%2FUSD").await;
+    assert_eq!((status, text(&one, "/value"), text(&one, "/state"), text(&one, "/id")), (200, "100.5", "fresh", "BTC/USD"));
+    assert!(one["age_ms"].is_u64() && one["max_age_ms"] == 60_000 && one["received_at"].is_string(), "{one:#}");
+    let (_, rejected) = get_json(&api, "/v1/observations/kraken/NOPE/USD").await;
+    assert!(text(&rejected, "/state") == "rejected" && !text(&rejected, "/reason").is_empty(), "{rejected:#}");
+    let (_, providers) = get_json(&api, "/v1/providers").await;
+    assert_eq!((text(&providers, "/providers/0/name"), text(&providers, "/providers/0/connections/0/phase")), ("kraken", "open"));
+    let (_, plugins) = get_json(&api, "/v1/plugins").await;
+    assert_eq!((text(&plugins, "/plugins/0/file"), text(&plugins, "/plugins/0/providers/0")), ("kraken", "kraken"));
+    let (status, health) = get_json(&api, "/healthz").await;
+    assert_eq!((status, text(&health, "/status")), (200, "ok"));
+    let (status, described) = get_json(&api, "/openapi.json").await;
+    assert!(status == 200 && described["openapi"].is_string() && described["paths"]["/v1/observations"].is_object());
+    for (target, status, expected) in [
+        ("/v1/nothing", 404, "no endpoint \"/v1/nothing\""),
+        ("/v1/observations/okx", 404, "no provider \"okx\"; there are: kraken"),
+        ("/v1/observations/kraken/A", 404, "no id \"A\" at kraken; there are: BTC/USD"),
+        ("/v1/observations?fresh=yes", 400, "true or false"),
+        ("/v1/observations?stale", 400, "unknown query parameter \"stale\""),
+    ] {
+        let (answered, error) = get_json(&api, target).await;
+        assert!(answered == status && text(&error, "/error").contains(expected), "{target}: {answered} {error}");
+    }
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn readiness_names_who_is_missing() {
+    let venue = kraken().await;
+    let main = format!("{}[provider.off]\nenabled = false\n", section("kraken", &venue, ""));
+    let running = Running::start(&main, &[]).await;
+    let api = running.daemon.api().expect("it listens").to_string();
+    running.until("kraken waits", |status| status.not_ready().iter().any(|(_, why)| why.contains("is not there"))).await;
+    let (status, missing) = get_json(&api, "/readyz").await;
+    assert_eq!((status, &missing["ready"], list(&missing, "missing").len()), (503, &Json::Bool(false), 1));
+    assert_eq!(text(&missing, "/missing/0/provider"), "kraken");
+    assert!(text(&missing, "/missing/0/reason").contains("kraken.wasm is not there"), "{missing}");
+    running.drop_file("kraken.wasm", &bytes_of("kraken"));
+    running.until("ready", |status| status.not_ready().is_empty()).await;
+    let (status, ready) = get_json(&api, "/readyz").await;
+    assert_eq!((status, &ready["ready"]), (200, &Json::Bool(true)));
+    // Once ready, a venue's bad day is no reason to be restarted.
+    venue.cut();
+    running.until("it is cut", |status| status.provider("kraken").info().connections.values().any(|it| it.reconnects > 0 || it.phase != "open")).await;
+    assert_eq!(get(&api, "/readyz").await.0, 200);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn the_metrics_count_what_was_promised_under_bounded_labels() {
+    let venue = kraken().await;
+    let running = Running::start(&section("kraken", &venue, "ids = [\"BTC/USD\", \"NOPE/USD\"]"), &["kraken"]).await;
+    running.drop_file("broken.wasm", b"no");
+    running.value("kraken", "BTC/USD", "100.5").await;
+    running.until("the broken one is refused", |status| status.plugins().len() == 2).await;
+    venue.cut();
+    venue.wait(|stats| stats.connects == 2 && stats.subscriptions == 1).await;
+    running.until("two connects", |status| status.provider("kraken").metrics.connects.get() == 2).await;
+    running.state("kraken", "NOPE/USD", State::Rejected).await;
+    let api = running.daemon.api().expect("it listens").to_string();
+    let (status, metrics) = get(&api, "/metrics").await;
+    assert_eq!(status, 200);
+    for series in [
+        "feedgate_connections_open{provider=\"kraken\"} 1",
+        "feedgate_connects_total{provider=\"kraken\"} 2",
+        "feedgate_disconnects_total{provider=\"kraken\",cause=\"",
+        "feedgate_frames_received_total{provider=\"kraken\"}",
+        "feedgate_frames_sent_total{provider=\"kraken\"}",
+        "feedgate_bytes_received_total{provider=\"kraken\"}",
+        "feedgate_outcomes_total{provider=\"kraken\",cause=\"observed\"}",
+        "feedgate_outcomes_total{provider=\"kraken\",cause=\"rejected\"}",
+        "feedgate_plugin_call_seconds_bucket{le=\"",
+        "feedgate_plugin_call_seconds_count{provider=\"kraken\",call=\"handle-messages\"}",
+        "# TYPE feedgate_plugin_deaths counter",
+        "feedgate_newest_age_seconds{provider=\"kraken\"}",
+        "feedgate_ids{provider=\"kraken\",state=\"fresh\"} 1",
+        "feedgate_plugin_loads_total{result=\"refused\"} 1",
+        "# TYPE feedgate_config_reloads counter",
+        "feedgate_task_panics_total 0",
+    ] {
+        assert!(metrics.contains(series), "{series:?} is not in {metrics}");
+    }
+    assert!(metrics.ends_with("# EOF\n"));
+    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+        let labels = line.split_once('{').and_then(|(_, rest)| rest.rsplit_once('}')).map_or("", |(labels, _)| labels);
+        for label in labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name) {
+            assert!(["provider", "cause", "call", "state", "result", "le"].contains(&label), "{line}");
+        }
+        assert!(!line.contains("/USD"), "{line}");
+    }
+    running.stop().await;
+}

@@ -5,6 +5,8 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests may ask the clock for a deadline")]
 
+#![expect(unreachable_pub, reason = "everything here is reached from this crate only, and says so by being a test")]
+
 mod support;
 
 mod cli;

@@ -1,1 +1,197 @@
-//! x
+//! The plugins of the source tree: their fixtures, found by themselves, and real recordings where they are at hand.
+//!
+//! A fixture is a recording `NAME.jsonl` whose header names ids and settings, beside `NAME.expected.jsonl`, the events
+//! that must come of it. `FEEDGATE_BLESS=1` writes the latter anew, for a diff to be read.
+
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::path::{Path, PathBuf};
+
+use feedgate::replay;
+use serde_json::{Value as Json, value::RawValue};
+
+use crate::support::{plugin, root};
+
+async fn events(plugin_name: &str, recording: &Path, ids: &[String], settings: Option<&str>) -> Vec<Json> {
+    let plugin = plugin(plugin_name);
+    let opened = || replay::open(recording).expect("readable");
+    let header = replay::header(&mut opened()).expect("a recording");
+    let ids = if ids.is_empty() { header.ids } else { ids.to_vec() };
+    let settings = settings.map(str::to_owned).or(header.settings.map(|settings| settings.to_string()));
+    let mut events = Vec::new();
+    let settings = settings.as_deref().unwrap_or("{}");
+    let replayed = replay::replay(&plugin, &mut opened(), &ids, settings, |event| events.push(event)).await;
+    replayed.unwrap_or_else(|error| panic!("{}: {error}", recording.display()));
+    events
+}
+
+#[tokio::test]
+async fn every_fixture_gives_what_is_expected() {
+    let mut count = 0;
+    for venue in directories(&root().join("plugins")) {
+        let name = venue.file_name().expect("a name").to_string_lossy().into_owned();
+        for fixture in files(&venue.join("fixtures")) {
+            let Some(case) = fixture.to_str().and_then(|path| path.strip_suffix(".jsonl")) else { continue };
+            if case.ends_with(".expected") {
+                continue;
+            }
+            let found = events(&name, &fixture, &[], None).await;
+            let expected = PathBuf::from(format!("{case}.expected.jsonl"));
+            if std::env::var_os("FEEDGATE_BLESS").is_some() {
+                let lines: String = found.iter().map(|event| format!("{event}\n")).collect();
+                std::fs::write(&expected, lines).expect("writable");
+            }
+            let text = std::fs::read_to_string(&expected).unwrap_or_default();
+            let wanted: Vec<Json> =
+                text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+            for (number, (found, wanted)) in found.iter().zip(&wanted).enumerate() {
+                assert_eq!(found, wanted, "{}: line {}", expected.display(), number + 1);
+            }
+            assert_eq!(found.len(), wanted.len(), "{}: number of events", expected.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 5, "only {count} fixtures were found");
+}
+
+#[test]
+fn every_plugin_has_a_readme_with_links_and_fixtures() {
+    for venue in directories(&root().join("plugins")) {
+        if !venue.join("fixtures").is_dir() {
+            assert!(venue.ends_with("sdk"), "{} has no fixtures", venue.display());
+            continue;
+        }
+        let readme = std::fs::read_to_string(venue.join("README.md")).expect("a README");
+        assert!(readme.contains("https://"), "{}: the README links to nothing", venue.display());
+    }
+}
+
+/// Where recordings of real sessions are, if they are.
+fn recordings() -> Option<PathBuf> {
+    let place = std::env::var_os("FEEDGATE_RECORDINGS").map(PathBuf::from);
+    let place = place.unwrap_or_else(|| root().join("../shared/recordings"));
+    if !place.is_dir() {
+        eprintln!("skipped: no recordings in {} (FEEDGATE_RECORDINGS)", place.display());
+        return None;
+    }
+    Some(place)
+}
+
+/// `(id, value, sequence)` of every observation, in order; any event that tells of trouble fails the test.
+fn observed(events: &[Json]) -> Vec<(String, String, Option<u64>)> {
+    let text = |event: &Json, field: &str| event[field].as_str().unwrap_or_default().to_owned();
+    for event in events {
+        let kind = text(event, "event");
+        assert!(!["malformed", "error", "trap"].contains(&kind.as_str()), "{event}");
+    }
+    let values = events.iter().filter(|event| event["event"] == "observed");
+    values.map(|event| (text(event, "id"), text(event, "value"), event["sequence"].as_u64())).collect()
+}
+
+/// The payloads that a recording received, as they are.
+fn received(recording: &Path) -> Vec<String> {
+    let lines = replay::open(recording).expect("readable").lines();
+    lines
+        .filter_map(|line| {
+            let record: Json = serde_json::from_str(&line.expect("UTF-8")).expect("JSON");
+            (record["t"] == "recv").then(|| record["data"].as_str().map(str::to_owned))?
+        })
+        .collect()
+}
+
+fn ids(list: &str) -> Vec<String> {
+    list.split(',').map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_recorded_coinbase_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("coinbase.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        let message: Json = serde_json::from_str(&payload).expect("JSON");
+        if message["channel"] != "ticker" {
+            continue;
+        }
+        for event in message["events"].as_array().expect("events") {
+            for ticker in event["tickers"].as_array().expect("tickers") {
+                let field = |name: &str| ticker[name].as_str().expect("text").to_owned();
+                expected.push((field("product_id"), field("price"), message["sequence_num"].as_u64()));
+            }
+        }
+    }
+    let found = observed(&events("coinbase", &recording, &ids("BTC-USD,ETH-USD"), None).await);
+    assert!(expected.len() > 100);
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_recorded_bitfinex_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("bitfinex.jsonl.zst")) else { return };
+    let mut channels = BTreeMap::new();
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        if let Ok(event) = serde_json::from_str::<Json>(&payload)
+            && event["event"] == "subscribed"
+            && event["channel"] == "ticker"
+        {
+            channels.insert(event["chanId"].to_string(), event["symbol"].as_str().expect("text").to_owned());
+        }
+        // The text of each number as it stands.
+        let Ok(parts) = serde_json::from_str::<Vec<&RawValue>>(&payload) else { continue };
+        let (Some(symbol), Some(array)) = (channels.get(parts[0].get()), parts.get(1)) else { continue };
+        let Ok(numbers) = serde_json::from_str::<Vec<&RawValue>>(array.get()) else { continue };
+        let sequence = parts.get(2).and_then(|number| number.get().parse().ok());
+        expected.push((symbol.clone(), numbers[6].get().to_owned(), sequence));
+    }
+    let symbols = ids("tBFTUSD,tIOTETH,tDOGUSD,tMNABTC,tODEUSD,tTESTBTC:TESTUSD,tSNGUSD");
+    let found = observed(&events("bitfinex", &recording, &symbols, None).await);
+    assert!(expected.len() > 10);
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_recorded_binance_session_gives_exact_mids() {
+    let Some(recording) = recordings().map(|place| place.join("binance.jsonl.zst")) else { return };
+    // Eight places, so that the sum of two prices is exact in integers and half of it has nine.
+    let scaled = |text: &str| text.replace('.', "").parse::<i128>().expect("eight places");
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        let message: Json = serde_json::from_str(&payload).expect("JSON");
+        let data = &message["data"];
+        if message["stream"].as_str().is_some_and(|stream| stream.ends_with("@bookTicker")) {
+            let field = |name: &str| data[name].as_str().expect("text").to_owned();
+            let sum = scaled(&field("b")) + scaled(&field("a"));
+            expected.push((field("s"), sum * 5, data["u"].as_u64()));
+        }
+    }
+    let settings = r#"{"price":"mid"}"#;
+    let found = events("binance", &recording, &ids("NKNUSDT,BLZETH,LRCBTC,RUNEEUR"), Some(settings)).await;
+    let nine_places = |text: &str| {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        format!("{whole}{fraction:0<9}").parse::<i128>().expect("digits")
+    };
+    let found: Vec<_> =
+        observed(&found).into_iter().map(|(id, value, sequence)| (id, nine_places(&value), sequence)).collect();
+    assert!(expected.len() > 50);
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_session_in_an_old_protocol_gives_nothing_rather_than_something_wrong() {
+    let Some(recording) = recordings().map(|place| place.join("kraken.jsonl.zst")) else { return };
+    let found = events("kraken", &recording, &ids("KSM/BTC,XMR/USD,ADA/BTC"), None).await;
+    assert_eq!(observed(&found), []);
+}
+
+fn directories(of: &Path) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = files(of).into_iter().filter(|path| path.join("Cargo.toml").is_file()).collect();
+    found.sort();
+    found
+}
+
+fn files(of: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(of).into_iter().flatten();
+    let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    found.sort();
+    found
+}

@@ -130,11 +130,7 @@ pub(super) async fn one(
         let slots = slots_of(&status, &provider)?;
         return Err(unknown_id(&id, &slots));
     };
-    let kind = status
-        .providers()
-        .iter()
-        .find(|known| *known.name == *provider)
-        .and_then(|known| known.info().kind);
+    let kind = status.find(&provider).and_then(|known| known.kind());
     Ok(Json(Observation::new(&reading, kind)))
 }
 
@@ -167,7 +163,7 @@ fn select(status: &Status, filter: &Filter) -> Result<Json<Observations>, Refusa
     let kinds: BTreeMap<Arc<str>, Option<ValueKind>> = status
         .providers()
         .iter()
-        .map(|provider| (provider.name.clone(), provider.info().kind))
+        .map(|provider| (provider.name.clone(), provider.kind()))
         .collect();
     let observations = readings
         .iter()
@@ -179,12 +175,8 @@ fn select(status: &Status, filter: &Filter) -> Result<Json<Observations>, Refusa
 
 /// The provider's slots; `None` when it is configured and has no ids yet.
 fn slots_of(status: &Status, name: &str) -> Result<Option<Arc<ProviderSlots>>, Refusal> {
-    let slots = status
-        .store
-        .providers()
-        .into_iter()
-        .find(|slots| &**slots.name() == name);
-    if slots.is_none() && !status.providers().iter().any(|known| &*known.name == name) {
+    let slots = status.store.find(name);
+    if slots.is_none() && status.find(name).is_none() {
         return Err(unknown_provider(status, name));
     }
     Ok(slots)

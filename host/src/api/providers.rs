@@ -198,12 +198,8 @@ pub(super) async fn one(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Provider>, Refusal> {
     let Path(name) = path?;
-    match status
-        .providers()
-        .iter()
-        .find(|provider| *provider.name == *name)
-    {
-        Some(provider) => Ok(Json(Provider::new(provider, &status))),
+    match status.find(&name) {
+        Some(provider) => Ok(Json(Provider::new(&provider, &status))),
         None => Err(unknown_provider(&status, &name)),
     }
 }

@@ -17,6 +17,12 @@ use crate::status::Status;
 
 /// Exit code 0 when everything would run, 1 when something would not, 2 when the configuration is refused.
 pub fn check(path: &Path, json: bool) -> ExitCode {
+    // Loading enters a runtime of its own, which the caller's thread may not do inside another one.
+    let checked = std::thread::scope(|scope| scope.spawn(|| checked(path, json)).join());
+    checked.unwrap_or_else(|_| fail("checking ended in a panic"))
+}
+
+fn checked(path: &Path, json: bool) -> ExitCode {
     let config = match Config::load(path) {
         Ok(config) => config,
         Err(error) => return fail(&error.to_string()),
@@ -86,13 +92,6 @@ pub fn check(path: &Path, json: bool) -> ExitCode {
 fn check_provider(name: &str, plugin: &Plugin, config: &ProviderConfig, status: &Status) -> Result<(), String> {
     Provider::new(name, plugin.clone(), config.clone(), status, Arc::default())?;
     let open = plugin.configured(name.into(), config.settings.clone());
-    // The caller is a thread of the runtime, where another one may not be entered.
-    std::thread::scope(|scope| {
-        let probe = scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(|e| e.to_string())?;
-            runtime.block_on(open.open()).map(drop).map_err(|death| death.to_string())
-        });
-        probe.join().unwrap_or_else(|_| Err("configuring it ended in a panic".to_owned()))
-    })
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
+    runtime.block_on(open.open()).map(drop).map_err(|death| death.to_string())
 }

@@ -4,6 +4,7 @@
 //! simulated venues by the same setting that an operator has.
 
 use std::collections::BTreeMap;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,6 +31,9 @@ pub struct Demo {
     /// Built from the source tree, if `None`.
     pub plugins: Option<PathBuf>,
 }
+
+/// How long the table waits for something to show.
+const FIRST_PROVIDER: Duration = Duration::from_secs(10);
 
 /// Where `curl` finds the API while nobody else has the port.
 const API: &str = "127.0.0.1:8787";
@@ -82,35 +86,47 @@ impl Scene {
         Ok(Self { directory, venues, daemon })
     }
 
-    fn hints(&self) -> String {
+    /// What to try next, a line each.
+    fn hints(&self) -> Vec<String> {
         let api = self.daemon.api().map_or_else(String::new, |api| api.to_string());
         let directory = self.directory.path().display();
-        format!(
-            "{} simulated venues, everything on loopback. Try, in another terminal:\n\
-             \x20 curl http://{api}/v1/observations/binance/BTCUSDT\n\
-             \x20 curl http://{api}/readyz ; curl http://{api}/metrics\n\
-             \x20 feedgate providers --ids --api http://{api}\n\
-             \x20 feedgate plugin build my-venue --out {directory}/plugins   (loaded at once; NAME.toml beside it configures it)\n\
-             \x20 echo broken > {directory}/plugins/kraken.wasm ; curl http://{api}/v1/plugins   (refused; the old build goes on)\n\
-             \x20 rm {directory}/plugins/bitfinex.wasm\n\
-             logs: {directory}/demo.log   configuration: {directory}/feedgate.toml (edit it: changes apply at once)",
-            self.venues.len()
-        )
+        let readings = self.daemon.status().store.read_all();
+        let (provider, id) =
+            readings.first().map_or(("PROVIDER", "ID"), |reading| (&*reading.provider, &*reading.id));
+        let files = self.daemon.status().plugins();
+        let file = files.last().map_or("NAME", |(stem, _)| stem);
+        vec![
+            String::new(),
+            format!("{} simulated venues, everything on loopback. Try, in another terminal:", self.venues.len()),
+            format!("  curl http://{api}/v1/observations/{provider}/{id}"),
+            format!("  curl http://{api}/v1/providers ; curl http://{api}/readyz ; curl http://{api}/metrics"),
+            format!("  feedgate plugin build my-venue --out {directory}/plugins     runs at once; configure it in my-venue.toml beside it"),
+            format!("  echo broken > {directory}/plugins/{file}.wasm     refused, the old build goes on: curl http://{api}/v1/plugins"),
+            format!("  rm {directory}/plugins/{file}.wasm"),
+            format!("configuration, read when it changes: {directory}/feedgate.toml     logs: {directory}/demo.log"),
+        ]
     }
 
     async fn show(&self, limit: Option<Duration>) -> ExitCode {
-        println!("{}", self.hints());
         let status = self.daemon.status().clone();
         let mut seen = Seen::default();
+        // The hints name what is there: wait for the first provider, which takes about a second.
+        let patience = Instant::now() + limit.unwrap_or(FIRST_PROVIDER).min(FIRST_PROVIDER);
+        while status.store.providers().is_empty() && Instant::now() < patience {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let notes = self.hints();
+        if !std::io::stdout().is_terminal() {
+            println!("{}", notes.join("\n"));
+        }
         let look = async || {
             let readings = status.store.read_all();
             seen.look(&readings);
             Ok(readings.iter().map(|reading| observation(&status, reading)).collect())
         };
-        let title = format!("feedgate demo   q ends it   plugins in {}", self.directory.path().join("plugins").display());
-        let shown = live(look, &Live { title, limit, json: false }).await;
+        let title = "feedgate demo".to_owned();
+        let shown = live(look, &Live { title, notes, limit, json: false }).await;
         let code = exit_code(shown.map(|_| super::Exit::Fine));
-        println!("{}", self.hints());
         seen.look(&self.daemon.status().store.read_all());
         let missing = seen.missing();
         if code != ExitCode::SUCCESS || missing.is_empty() {

@@ -23,6 +23,8 @@ const REFRESH: Duration = Duration::from_millis(500);
 pub struct Live {
     /// The table's first line.
     pub title: String,
+    /// Lines below the table, where there is room.
+    pub notes: Vec<String>,
     /// For how long; until `q` or a signal, if `None`.
     pub limit: Option<Duration>,
     /// Lines of JSON, even where there is a terminal.
@@ -48,7 +50,7 @@ where
 {
     // Before the screen is taken: an address with a typing error is told like any other.
     let first = look().await?;
-    let mut view = View::new(&shown.title, Instant::now());
+    let mut view = View::new(&shown.title, &shown.notes, Instant::now());
     view.update(first.iter().map(Row::from), Instant::now());
     let mut screen = Screen::enter()?;
     let mut input = Input::new(true, shown.limit)?;

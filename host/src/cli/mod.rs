@@ -6,7 +6,7 @@
 //! order: `daemon` (what is asked), `row` and `table` (how it looks), then `live`, the table that `watch` and `demo`
 //! share, and what it is made of: `changes`, `view`, `input`, `screen`.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -45,18 +45,22 @@ pub struct Logs {
 impl Logs {
     /// Logs to stderr from here on, at `level` where nobody says otherwise.
     pub fn start(&self, level: &str) {
-        self.start_to(level, io::stderr);
+        self.begin(level, io::stderr, io::stderr().is_terminal());
     }
 
     /// As [`Logs::start`], to somewhere else.
     pub fn start_to(&self, level: &str, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static) {
+        self.begin(level, writer, false);
+    }
+
+    fn begin(&self, level: &str, writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static, colours: bool) {
         let wanted = self.filter.clone().or_else(|| std::env::var("FEEDGATE_LOG").ok());
         let wanted = wanted.as_deref().unwrap_or(level);
         let filter = EnvFilter::try_new(wanted).unwrap_or_else(|error| {
             eprintln!("feedgate: log filter {wanted} is not valid ({error}); logging at {level}");
             EnvFilter::new(level)
         });
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours);
         if self.json { logs.json().init() } else { logs.init() }
     }
 }

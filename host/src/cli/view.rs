@@ -16,6 +16,8 @@ const MARKED: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct View {
     title: String,
+    /// Below the table, where there is room.
+    notes: Vec<String>,
     rows: BTreeMap<(String, String), Shown>,
     answered: Instant,
     /// Why the last question had no answer.
@@ -33,10 +35,10 @@ struct Shown {
 }
 
 impl View {
-    pub(super) fn new(title: &str, now: Instant) -> Self {
-        let title = title.to_owned();
+    pub(super) fn new(title: &str, notes: &[String], now: Instant) -> Self {
         Self {
-            title,
+            title: title.to_owned(),
+            notes: notes.to_vec(),
             rows: BTreeMap::new(),
             answered: now,
             error: None,
@@ -81,8 +83,9 @@ impl View {
     pub(super) fn lines(&mut self, (width, height): (usize, usize), now: Instant) -> Vec<Line> {
         let unanswered = now.saturating_duration_since(self.answered);
         let mut lines = vec![self.heading(width, unanswered)];
-        // Title, headings and the last line.
-        self.page = height.saturating_sub(3).max(1);
+        // Title, headings and the last line; notes only where no row makes room for them.
+        let notes = if height >= 3 + self.rows.len() + self.notes.len() { self.notes.len() } else { 0 };
+        self.page = height.saturating_sub(3 + notes).max(1);
         self.offset = self.offset.min(self.rows.len().saturating_sub(self.page));
         let cells: Vec<_> = self
             .rows
@@ -94,6 +97,7 @@ impl View {
         lines.extend(table.next());
         lines.extend(table.skip(self.offset).take(self.page));
         lines.push(Line::new(&self.footing(), Tone::Faint, width));
+        lines.extend(self.notes.iter().take(notes).map(|note| Line::new(note, Tone::Plain, width)));
         lines.truncate(height);
         lines
     }
@@ -173,7 +177,7 @@ mod tests {
     #[test]
     fn rows_are_sorted_and_changes_are_marked_for_a_while() {
         let start = Instant::now();
-        let mut view = View::new("title", start);
+        let mut view = View::new("title", &[], start);
         view.update(rows(&[("b", "2"), ("a", "1")]), start);
         view.update(rows(&[("b", "1"), ("a", "1")]), start);
         assert_eq!(
@@ -195,7 +199,7 @@ mod tests {
     #[test]
     fn what_the_daemon_does_not_confirm_is_not_shown_as_fresh() {
         let start = Instant::now();
-        let mut view = View::new("title", start);
+        let mut view = View::new("title", &[], start);
         view.update(rows(&[("a", "1")]), start);
         view.lost("refused".to_owned());
         let lines = text(&mut view, (80, 10), start + Duration::from_secs(2));
@@ -212,7 +216,7 @@ mod tests {
     #[test]
     fn every_size_of_terminal_is_filled_and_not_more() {
         let start = Instant::now();
-        let mut view = View::new("a long title", start);
+        let mut view = View::new("a long title", &[], start);
         let ids: Vec<String> = (0..20).map(|n| format!("id{n:02}")).collect();
         let values: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), "1")).collect();
         view.update(rows(&values), start);

@@ -36,6 +36,7 @@ async fn show(asked: &Watch) -> Result<Exit, CliError> {
     live(
         look,
         &Live {
+            notes: Vec::new(),
             title,
             limit: asked.time,
             json: asked.json,

@@ -42,6 +42,9 @@ pub(super) fn check(found: wit::Description, http: bool, websocket: bool) -> Res
     if found.origins.is_empty() {
         return Err("origins: none, so the plugin could connect to nothing".to_owned());
     }
+    if found.values.is_empty() {
+        return Err("values: none, so nobody would know what its numbers are".to_owned());
+    }
     let origins = found
         .origins
         .iter()

@@ -296,6 +296,10 @@ impl OpenCodec for Configured {
         let mut instance =
             PluginInstance::new(&inner.pre, &inner.exports, inner.fit.wasi, &self.provider, &inner.limits).await?;
         let kind = instance.configure(&self.settings).await?;
+        if !inner.description.values.contains(&kind) {
+            let text = format!("configure gives {:?} values, which describe does not name", kind.as_str());
+            return Err(Death::BadResult(text));
+        }
         Ok((instance, kind))
     }
 }

@@ -111,10 +111,23 @@ impl Intake {
         self.dirty = true;
     }
 
-    /// These ids are asked for anew: what was refused is forgotten.
-    pub(super) fn forget_rejections<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>) {
-        for slot in keys.into_iter().filter_map(|key| self.table.get(*key)) {
-            slot.set_note(Note::Waiting, "asked for, no answer yet");
+    /// The venue is asked for an id: what was refused before is forgotten.
+    pub(super) fn asked(&mut self, key: Key, again: bool) {
+        if let Some(slot) = self.table.get(key) {
+            let words = if again {
+                "asked for again: the venue has not confirmed the subscription"
+            } else {
+                "asked for, no answer yet"
+            };
+            slot.set_note(Note::Waiting, words);
+        }
+    }
+
+    /// The venue confirmed a subscription.
+    pub(super) fn subscribed(&mut self, key: Key) {
+        match self.table.get(key) {
+            Some(slot) => slot.set_note_unless_clear(Note::Waiting, "subscribed, no value yet"),
+            None => self.unknown_key(),
         }
     }
 

@@ -39,17 +39,38 @@ impl Limiter {
 
     /// Books one `what` and says when it may happen.
     pub(super) fn reserve(&mut self, origin: &Origin, what: Limited, now: Instant) -> Instant {
-        self.book(origin, what, false, now)
+        self.with(origin, what, false, |limits| Instant::from_std(reserve_all(limits, now.into_std())))
     }
 
-    /// Books a protocol ping or pong where the venue counts them.
-    pub(super) fn count_control(&mut self, origin: &Origin, now: Instant) -> Instant {
-        self.book(origin, Limited::Send, true, now)
+    /// Books one `what` if it may happen now; otherwise books nothing and says when to ask again. `control`: it is a
+    /// protocol ping, which only some venues count.
+    pub(super) fn admit(&mut self, origin: &Origin, what: Limited, control: bool, now: Instant) -> Result<(), Instant> {
+        self.with(origin, what, control, |limits| {
+            let free = limits.iter().map(|limit| limit.peek(now.into_std())).max().map(Instant::from_std);
+            match free {
+                Some(at) if at > now => Err(at),
+                _ => {
+                    reserve_all(limits, now.into_std());
+                    Ok(())
+                }
+            }
+        })
     }
 
-    /// In all budgets at one and the same moment: booked one after another, the earlier would be used later than
-    /// booked, and its window could overfill.
-    fn book(&mut self, origin: &Origin, what: Limited, control: bool, now: Instant) -> Instant {
+    /// Counts a protocol pong, which nothing holds up, where the venue counts them.
+    pub(super) fn count_pong(&mut self, origin: &Origin, now: Instant) {
+        self.with(origin, Limited::Send, true, |limits| reserve_all(limits, now.into_std()));
+    }
+
+    /// All budgets that count it, to be booked at one and the same moment: booked one after another, the earlier would
+    /// be used later than booked, and its window could overfill.
+    fn with<T>(
+        &mut self,
+        origin: &Origin,
+        what: Limited,
+        control: bool,
+        book: impl FnOnce(&mut [&mut RateLimit]) -> T,
+    ) -> T {
         let counts = |bucket: &Bucket| {
             let whole = bucket.what == what || (bucket.what == Limited::Send && what == Limited::Subscribe);
             whole && (!control || bucket.counts_control_frames)
@@ -62,8 +83,8 @@ impl Limiter {
             }
         }
         let all = self.own.iter_mut().chain(shared.iter_mut());
-        let mut booked: Vec<&mut RateLimit> =
+        let mut counting: Vec<&mut RateLimit> =
             all.filter(|(bucket, _)| counts(bucket)).map(|(_, limit)| limit).collect();
-        Instant::from_std(reserve_all(&mut booked, now.into_std()))
+        book(&mut counting)
     }
 }

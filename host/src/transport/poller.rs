@@ -43,6 +43,8 @@ pub(crate) async fn run<O: OpenCodec>(
     mut stop: watch::Receiver<bool>,
 ) {
     let mut schedule = Schedule::new(setup.schedule.clone(), Instant::now().into_std());
+    // A first value does not wait for its tick, which may be minutes away.
+    schedule.poll_now();
     let mut poller = Poller {
         intake: Intake::new(setup.slots.clone(), setup.status.metrics.clone(), setup.plausible),
         limiter: Limiter::new(setup.buckets.clone(), setup.origins.clone()),
@@ -309,7 +311,8 @@ impl<O: OpenCodec> Poller<O> {
         }
         if busy {
             tally.leave = true;
-            let told = retry_after(&response.headers);
+            // The plugin may have found the time in the body.
+            let told = retry_after(&response.headers).max(tally.failure.take().and_then(|failure| failure.retry_after));
             let reason = match told {
                 Some(wait) => format!("the venue answered {} and asks to wait {} s", response.status, wait.as_secs()),
                 None => format!("the venue answered {}", response.status),

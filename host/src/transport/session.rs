@@ -1,7 +1,7 @@
 //! One WebSocket slot at work: drives a [`Session`] over one socket at a time, with a fresh codec for each attempt.
 //!
 //! The loop: do what the session says, wait for one thing, tell the session. Plugin calls are awaited where they stand,
-//! never as an arm of the wait. Nothing that is sent holds up what is received: frames wait in `outbox` for their
+//! never as an arm of the wait. Nothing that is sent holds up what is received: frames wait in an `outbox` for their
 //! limits, and in the socket's buffer for the venue.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -163,6 +163,31 @@ struct Outgoing {
     what: Limited,
 }
 
+/// Frames that wait for the venue's limits. What keeps a connection alive never waits behind subscriptions: their limits
+/// may be counted by the hour.
+#[derive(Default)]
+struct Outbox {
+    first: VecDeque<Outgoing>,
+    subscriptions: VecDeque<Outgoing>,
+}
+
+impl Outbox {
+    fn len(&self) -> usize {
+        self.first.len() + self.subscriptions.len()
+    }
+
+    fn push(&mut self, frame: Outgoing) {
+        match frame.what {
+            Limited::Subscribe => self.subscriptions.push_back(frame),
+            _ => self.first.push_back(frame),
+        }
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
 struct Shell<O: OpenCodec> {
     setup: SessionSetup<O>,
     tls: Arc<ClientConfig>,
@@ -170,8 +195,8 @@ struct Shell<O: OpenCodec> {
     link: Link<O::Codec>,
     intake: Intake,
     limiter: Limiter,
-    outbox: VecDeque<Outgoing>,
-    /// When the first frame of the outbox may go.
+    outbox: Outbox,
+    /// When the next frame of the outbox may go, if it has to wait.
     send_at: Option<Instant>,
     /// A subscription's frames are in the outbox; the session waits to hear that they are gone.
     subscribing: bool,
@@ -198,7 +223,7 @@ impl<O: OpenCodec> Shell<O> {
             link: Link::Down,
             limiter: Limiter::new(setup.buckets.clone(), setup.origins.clone()),
             intake,
-            outbox: VecDeque::new(),
+            outbox: Outbox::default(),
             send_at: None,
             subscribing: false,
             asked: BTreeMap::new(),
@@ -216,6 +241,7 @@ impl<O: OpenCodec> Shell<O> {
     fn take_wanted(&mut self, wanted: &Wanted) {
         self.intake.table = wanted.table.clone();
         self.session.set_wanted(&wanted.keys, now());
+        self.published = None;
     }
 
     async fn act(&mut self, action: Action) {
@@ -370,7 +396,7 @@ impl<O: OpenCodec> Shell<O> {
                 },
                 // The answer was sent by the socket; here it is only counted.
                 Message::Ping(_) => {
-                    self.limiter.count_control(origin, Instant::now());
+                    self.limiter.count_pong(origin, Instant::now());
                 }
                 Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
             }
@@ -389,8 +415,12 @@ impl<O: OpenCodec> Shell<O> {
         match result {
             Ok(events) => {
                 let unanswered = self.session.unanswered() > 0;
+                let unread = unread(&events).map(|text| format!("a message could not be read: {text}"));
                 for event in events {
                     self.take_event(event, receipt, unanswered);
+                }
+                if let Some(reason) = unread {
+                    self.intake.note(&self.session.keys(), Note::Unresolved, &reason);
                 }
                 self.intake.flush();
             }
@@ -408,7 +438,10 @@ impl<O: OpenCodec> Shell<O> {
                 self.intake.observed(observation, receipt);
             }
             Event::Unchanged(key) => self.intake.unchanged(key, receipt),
-            Event::Subscribed(key) => self.session.handle_subscribed(key, now()),
+            Event::Subscribed(key) => {
+                self.session.handle_subscribed(key, now());
+                self.intake.subscribed(key);
+            }
             Event::Rejected(rejection) => {
                 self.session.handle_rejected(rejection.key, rejection.permanent, now());
                 self.intake.rejected(rejection.key, &rejection.reason);
@@ -446,8 +479,10 @@ impl<O: OpenCodec> Shell<O> {
             self.setup.status.metrics.call(Call::Subscribe, started.elapsed());
             let rejections = match result {
                 Ok(frames) => {
-                    let keys: Vec<Key> = asked.iter().map(|subscription| subscription.key).collect();
-                    self.intake.forget_rejections(&keys);
+                    for subscription in &asked {
+                        let again = self.asked.contains_key(&subscription.key);
+                        self.intake.asked(subscription.key, again);
+                    }
                     self.asked.extend(asked.into_iter().map(|subscription| (subscription.key, subscription)));
                     return self.queue_subscription(frames);
                 }
@@ -504,29 +539,29 @@ impl<O: OpenCodec> Shell<O> {
             self.ended = Some(End::TooManyFrames(MAX_OUTBOX));
             return;
         }
-        self.outbox.push_back(Outgoing { frame, what });
+        self.outbox.push(Outgoing { frame, what });
     }
 
-    /// Hands on what may go now. Budget is booked for one frame at a time, so that nothing is booked for a connection
-    /// that ends first.
+    /// Hands on what may go now. Budget is booked when it is used, so that nothing is booked for a connection that ends
+    /// first.
     fn send_due(&mut self) {
+        self.send_at = None;
         let Link::Up { origin, socket, .. } = &mut self.link else { return };
         let now = Instant::now();
-        while let Some(next) = self.outbox.front() {
-            let at = *self.send_at.get_or_insert_with(|| match &next.frame {
-                Frame::Ping(_) => self.limiter.count_control(origin, now),
-                _ => self.limiter.reserve(origin, next.what, now),
-            });
-            if at > now {
-                break;
+        for lane in [&mut self.outbox.first, &mut self.outbox.subscriptions] {
+            while let Some(next) = lane.front() {
+                let control = matches!(next.frame, Frame::Ping(_));
+                if let Err(at) = self.limiter.admit(origin, next.what, control, now) {
+                    self.send_at = Some(self.send_at.map_or(at, |other| other.min(at)));
+                    break;
+                }
+                let Some(next) = lane.pop_front() else { break };
+                if let Err(end) = socket.send(next.frame) {
+                    self.ended = Some(end);
+                    return;
+                }
+                self.setup.status.metrics.frames_sent.inc();
             }
-            self.send_at = None;
-            let Some(next) = self.outbox.pop_front() else { break };
-            if let Err(end) = socket.send(next.frame) {
-                self.ended = Some(end);
-                return;
-            }
-            self.setup.status.metrics.frames_sent.inc();
         }
         if let Err(end) = socket.check_write(now) {
             self.ended = Some(end);
@@ -535,8 +570,7 @@ impl<O: OpenCodec> Shell<O> {
     }
 
     fn check_sent(&mut self) {
-        let waiting = self.outbox.iter().any(|outgoing| outgoing.what == Limited::Subscribe);
-        if self.subscribing && !waiting {
+        if self.subscribing && self.outbox.subscriptions.is_empty() {
             self.subscribing = false;
             self.session.handle_sent(now());
         }
@@ -636,4 +670,13 @@ impl<O: OpenCodec> Shell<O> {
         let number = self.setup.number;
         self.setup.status.update(|status| drop(status.connections.insert(number, info)));
     }
+}
+
+/// What was wrong with a batch, where nothing in it could be read.
+fn unread(events: &[Event]) -> Option<&str> {
+    let malformed = events.iter().map(|event| match event {
+        Event::Malformed { text, .. } => Some(text.as_str()),
+        _ => None,
+    });
+    malformed.collect::<Option<Vec<_>>>()?.first().copied()
 }

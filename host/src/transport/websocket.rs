@@ -245,7 +245,7 @@ impl Socket {
             let max = self.limits.max_message;
             let mut messages = Vec::new();
             let mut bytes = 0;
-            let end = loop {
+            let mut end = loop {
                 match std::pin::Pin::new(&mut self.stream).poll_next(task) {
                     Poll::Ready(Some(Ok(Message::Close(frame)))) => {
                         let said = frame.map(|f| format!(" with code {} {}", u16::from(f.code), f.reason));
@@ -267,21 +267,22 @@ impl Socket {
                     Poll::Pending => break None,
                 }
             };
+            // Also between messages: a venue that never pauses must not hold up what we have to say.
+            if self.unsent_since.is_some() && end.is_none() {
+                match std::pin::Pin::new(&mut self.stream).poll_flush(task) {
+                    Poll::Ready(Ok(())) => self.unsent_since = None,
+                    Poll::Ready(Err(error)) => end = Some(end_of(error, max)),
+                    Poll::Pending => {}
+                }
+            }
             if !messages.is_empty() {
                 self.ended = end;
                 return Poll::Ready(Heard::Messages(messages));
             }
-            if let Some(end) = end {
-                return Poll::Ready(Heard::Ended(end));
+            match end {
+                Some(end) => Poll::Ready(Heard::Ended(end)),
+                None => Poll::Pending,
             }
-            if self.unsent_since.is_some() {
-                match std::pin::Pin::new(&mut self.stream).poll_flush(task) {
-                    Poll::Ready(Ok(())) => self.unsent_since = None,
-                    Poll::Ready(Err(error)) => return Poll::Ready(Heard::Ended(end_of(error, max))),
-                    Poll::Pending => {}
-                }
-            }
-            Poll::Pending
         })
         .await
     }

@@ -5,8 +5,8 @@ mod poll;
 mod stream;
 
 use feedgate_sdk::{
-    Action, Bucket, Description, HttpLimits, Ids, Plugin, Rejection, Scope, SettingsError,
-    Subscription, ValueKind, WebsocketLimits, settings,
+    Action, Bucket, Description, HttpLimits, Ids, Plugin, Rejection, Scope, SettingsError, Subscription, ValueKind,
+    WebsocketLimits, settings,
 };
 use serde::Deserialize;
 
@@ -43,8 +43,7 @@ impl Plugin for Binance {
         Description {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            summary: "Binance spot: the last price, or half way between best bid and best ask"
-                .to_owned(),
+            summary: "Binance spot: the last price, or half way between best bid and best ask".to_owned(),
             documentation: "https://developers.binance.com/docs/binance-spot-api-docs".to_owned(),
             origins: vec![stream::ORIGIN.to_owned(), poll::ORIGIN.to_owned()],
             values: vec![ValueKind::LastTrade, ValueKind::Mid],
@@ -84,11 +83,7 @@ impl Plugin for Binance {
                 acknowledges: true,
                 ..WebsocketLimits::default()
             }),
-            http: Some(HttpLimits {
-                poll_interval_ms: 1_000,
-                timeout_ms: 5_000,
-                max_in_flight: 4,
-            }),
+            http: Some(HttpLimits { poll_interval_ms: 1_000, timeout_ms: 5_000, max_in_flight: 4 }),
             ..Description::default()
         }
     }
@@ -114,15 +109,11 @@ fn impossible(subscriptions: &[Subscription]) -> Vec<Rejection> {
     // Not only ASCII: there are symbols in Chinese.
     let possible = |id: &str| {
         (1..=50).contains(&id.chars().count())
-            && id
-                .chars()
-                .all(|character| character.is_alphanumeric() || "-_.".contains(character))
+            && id.chars().all(|character| character.is_alphanumeric() || "-_.".contains(character))
     };
     subscriptions
         .iter()
         .filter(|subscription| !possible(&subscription.id))
-        .map(|subscription| {
-            Rejection::permanent(subscription.key, "not a symbol: write it like BTCUSDT")
-        })
+        .map(|subscription| Rejection::permanent(subscription.key, "not a symbol: write it like BTCUSDT"))
         .collect()
 }

@@ -46,11 +46,7 @@ struct Fault {
 }
 
 impl Http for Binance {
-    fn create_requests(
-        &mut self,
-        _: &Context,
-        subscriptions: &[Subscription],
-    ) -> Result<Vec<PlannedRequest>, Error> {
+    fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
         let impossible = impossible(subscriptions);
         if !impossible.is_empty() {
             return Err(Error::Rejected(impossible));
@@ -61,33 +57,22 @@ impl Http for Binance {
         };
         let mut requests = Vec::new();
         for group in self.batches.group(subscriptions) {
-            let named = group.into_iter().map(|subscription| {
-                (
-                    subscription.key,
-                    url::encode(&format!("\"{}\"", self.ids.add(subscription))),
-                )
-            });
+            let named = group
+                .into_iter()
+                .map(|subscription| (subscription.key, url::encode(&format!("\"{}\"", self.ids.add(subscription)))));
             for batch in url::fill(named, ROOM, |(_, symbol)| symbol.len() + "%2C".len()) {
                 let (keys, mut symbols): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
                 // Two ids may be one symbol, which the venue refuses to see twice.
                 symbols.sort_unstable();
                 symbols.dedup();
-                let request = get(format!(
-                    "{ORIGIN}{path}?symbols=%5B{}%5D",
-                    symbols.join("%2C")
-                ));
+                let request = get(format!("{ORIGIN}{path}?symbols=%5B{}%5D", symbols.join("%2C")));
                 requests.push(PlannedRequest { request, keys });
             }
         }
         Ok(requests)
     }
 
-    fn parse_response(
-        &mut self,
-        _: &Context,
-        keys: &[Key],
-        response: &Response,
-    ) -> Result<Vec<Outcome>, Error> {
+    fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
         if response.status != 200 {
             return self.fault(keys, response);
@@ -105,22 +90,14 @@ impl Http for Binance {
                         Outcome::missing(key, Missing::Malformed, "two answers for one symbol")
                     }
                     Ok(Some(value)) => Outcome::Observed(Observation::new(key, value)),
-                    Ok(None) => Outcome::missing(
-                        key,
-                        Missing::NoValue,
-                        "no trades or an empty side of the book",
-                    ),
+                    Ok(None) => Outcome::missing(key, Missing::NoValue, "no trades or an empty side of the book"),
                     Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
                 };
                 outcomes.insert(key, outcome);
             }
         }
-        let left_out =
-            |&key: &Key| Outcome::missing(key, Missing::Undecided, "left out of the answer");
-        Ok(keys
-            .iter()
-            .map(|key| outcomes.remove(key).unwrap_or_else(|| left_out(key)))
-            .collect())
+        let left_out = |&key: &Key| Outcome::missing(key, Missing::Undecided, "left out of the answer");
+        Ok(keys.iter().map(|key| outcomes.remove(key).unwrap_or_else(|| left_out(key))).collect())
     }
 }
 
@@ -130,10 +107,7 @@ impl Binance {
         let value = match self.price {
             Price::Last => object::<LastPrice<'_>>(item)?.price.value()?,
             Price::Mid => {
-                let BestPrices {
-                    bid_price,
-                    ask_price,
-                } = object(item)?;
+                let BestPrices { bid_price, ask_price } = object(item)?;
                 if bid_price.value()?.is_zero() || ask_price.value()?.is_zero() {
                     return Ok(None);
                 }
@@ -155,10 +129,7 @@ impl Binance {
                 None => keys
                     .iter()
                     .map(|&key| {
-                        let text = format!(
-                            "one of {} ids is unknown; the next polls find it: {msg}",
-                            keys.len()
-                        );
+                        let text = format!("one of {} ids is unknown; the next polls find it: {msg}", keys.len());
                         Outcome::missing(key, Missing::Undecided, text)
                     })
                     .collect(),

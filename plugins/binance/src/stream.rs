@@ -3,8 +3,8 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response,
-    Subscription, Timestamp, WebSocket,
+    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
+    WebSocket,
     json::{Number, object, present},
     log, mid,
     websocket::{Reconnect, Step},
@@ -38,17 +38,11 @@ impl Requests {
         // Two ids may be one stream.
         streams.sort_unstable();
         streams.dedup();
-        (
-            self.last,
-            Frame::json(&json!({ "id": self.last, "method": method, "params": streams })),
-        )
+        (self.last, Frame::json(&json!({ "id": self.last, "method": method, "params": streams })))
     }
 
     fn subscribe(&mut self, wanted: Vec<Wanted>) -> Frame {
-        let (id, frame) = self.frame(
-            "SUBSCRIBE",
-            wanted.iter().map(|wanted| wanted.stream.as_str()).collect(),
-        );
+        let (id, frame) = self.frame("SUBSCRIBE", wanted.iter().map(|wanted| wanted.stream.as_str()).collect());
         self.waiting.insert(id, wanted);
         frame
     }
@@ -111,20 +105,11 @@ struct BookTicker<'a> {
 }
 
 impl WebSocket for Binance {
-    fn connect(
-        &mut self,
-        _: &Context,
-        _: &[Subscription],
-        _: Option<Response>,
-    ) -> Result<Step, Error> {
+    fn connect(&mut self, _: &Context, _: &[Subscription], _: Option<Response>) -> Result<Step, Error> {
         Ok(Step::dial(format!("{ORIGIN}/stream")))
     }
 
-    fn subscribe(
-        &mut self,
-        _: &Context,
-        subscriptions: &[Subscription],
-    ) -> Result<Vec<Frame>, Error> {
+    fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
         let impossible = impossible(subscriptions);
         if !impossible.is_empty() {
             return Err(Error::Rejected(impossible));
@@ -132,19 +117,12 @@ impl WebSocket for Binance {
         let channel = self.channel();
         let wanted = subscriptions.iter().map(|subscription| {
             let symbol = self.ids.add(subscription);
-            Wanted {
-                key: subscription.key,
-                stream: stream(symbol, channel),
-            }
+            Wanted { key: subscription.key, stream: stream(symbol, channel) }
         });
         Ok(vec![self.requests.subscribe(wanted.collect())])
     }
 
-    fn unsubscribe(
-        &mut self,
-        _: &Context,
-        subscriptions: &[Subscription],
-    ) -> Result<Vec<Frame>, Error> {
+    fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
         let channel = self.channel();
         let unused: Vec<String> = subscriptions
             .iter()
@@ -154,9 +132,7 @@ impl WebSocket for Binance {
         if unused.is_empty() {
             return Ok(Vec::new());
         }
-        let (_, frame) = self
-            .requests
-            .frame("UNSUBSCRIBE", unused.iter().map(String::as_str).collect());
+        let (_, frame) = self.requests.frame("UNSUBSCRIBE", unused.iter().map(String::as_str).collect());
         Ok(vec![frame])
     }
 
@@ -167,10 +143,7 @@ impl WebSocket for Binance {
         }
         let message: Message<'_> = object(text)?;
         if let Some(stream) = message.stream {
-            let data = message
-                .data
-                .ok_or(Malformed::new("a stream without data"))?
-                .get();
+            let data = message.data.ok_or(Malformed::new("a stream without data"))?.get();
             return match stream.split_once('@') {
                 Some((_, channel)) if channel == self.channel() => self.price(data, events),
                 _ => self.event(data, events),
@@ -222,12 +195,7 @@ impl Binance {
         let (symbol, value, time, sequence) = match self.price {
             Price::Last => {
                 let ticker: MiniTicker<'_> = object(data)?;
-                (
-                    ticker.symbol,
-                    ticker.last.value()?,
-                    Some(Timestamp::Millis(ticker.event_time)),
-                    None,
-                )
+                (ticker.symbol, ticker.last.value()?, Some(Timestamp::Millis(ticker.event_time)), None)
             }
             Price::Mid => {
                 let ticker: BookTicker<'_> = object(data)?;
@@ -235,12 +203,7 @@ impl Binance {
                     // One side of the book is empty: there is no middle.
                     return Ok(());
                 }
-                (
-                    ticker.symbol,
-                    mid(ticker.bid.text(), ticker.ask.text())?,
-                    None,
-                    Some(ticker.update),
-                )
+                (ticker.symbol, mid(ticker.bid.text(), ticker.ask.text())?, None, Some(ticker.update))
             }
         };
         if value.is_zero() {
@@ -248,20 +211,13 @@ impl Binance {
             return Ok(());
         }
         for &key in self.ids.keys(&symbol) {
-            events.observed(
-                Observation::new(key, value.clone())
-                    .at(time)
-                    .sequence(sequence),
-            );
+            events.observed(Observation::new(key, value.clone()).at(time).sequence(sequence));
         }
         Ok(())
     }
 
     fn accepted(&mut self, id: Option<u64>, events: &mut Events) {
-        for wanted in id
-            .and_then(|id| self.requests.waiting.remove(&id))
-            .unwrap_or_default()
-        {
+        for wanted in id.and_then(|id| self.requests.waiting.remove(&id)).unwrap_or_default() {
             events.subscribed(wanted.key);
         }
     }
@@ -270,10 +226,7 @@ impl Binance {
     /// that a bad one does not cost the others.
     fn refused(&mut self, id: Option<u64>, fault: &Fault<'_>, events: &mut Events) {
         let Some(mut wanted) = id.and_then(|id| self.requests.waiting.remove(&id)) else {
-            log(
-                Level::Warn,
-                &format!("error {} for no known request: {}", fault.code, fault.msg),
-            );
+            log(Level::Warn, &format!("error {} for no known request: {}", fault.code, fault.msg));
             return;
         };
         // Codes 0 to 3 blame the request; anything else blames neither it nor its streams.
@@ -286,11 +239,7 @@ impl Binance {
         }
         let reason = format!("{} (code {})", fault.msg, fault.code);
         for Wanted { key, .. } in wanted {
-            events.rejected(Rejection {
-                key,
-                reason: reason.clone(),
-                permanent: blamed,
-            });
+            events.rejected(Rejection { key, reason: reason.clone(), permanent: blamed });
         }
     }
 }

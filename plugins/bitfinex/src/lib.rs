@@ -5,8 +5,7 @@ mod stream;
 use std::collections::{BTreeMap, BTreeSet};
 
 use feedgate_sdk::{
-    Action, Bucket, Description, Ids, Plugin, Scope, SettingsError, ValueKind, WebsocketLimits,
-    settings,
+    Action, Bucket, Description, Ids, Plugin, Scope, SettingsError, ValueKind, WebsocketLimits, settings,
 };
 use serde::Deserialize;
 
@@ -37,10 +36,7 @@ struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            sequence: true,
-            timestamp: false,
-        }
+        Self { sequence: true, timestamp: false }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response,
-    Subscription, Timestamp, WebSocket,
+    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
+    WebSocket,
     json::{Number, Object, object},
     log,
     websocket::{Reconnect, Step},
@@ -46,9 +46,7 @@ impl Extras {
         };
         let time = if self.timestamp {
             let time = extras.next().and_then(|text| text.parse().ok());
-            Some(Timestamp::Millis(
-                time.ok_or(Malformed::new("no time behind the payload"))?,
-            ))
+            Some(Timestamp::Millis(time.ok_or(Malformed::new("no time behind the payload"))?))
         } else {
             None
         };
@@ -80,48 +78,28 @@ struct Notice<'a> {
 }
 
 impl WebSocket for Bitfinex {
-    fn connect(
-        &mut self,
-        _: &Context,
-        _: &[Subscription],
-        _: Option<Response>,
-    ) -> Result<Step, Error> {
+    fn connect(&mut self, _: &Context, _: &[Subscription], _: Option<Response>) -> Result<Step, Error> {
         Ok(Step::dial(format!("{ORIGIN}/ws/2")))
     }
 
-    fn subscribe(
-        &mut self,
-        _: &Context,
-        subscriptions: &[Subscription],
-    ) -> Result<Vec<Frame>, Error> {
+    fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
         let possible = |id: &str| {
             id.strip_prefix('t').is_some_and(|pair| {
                 pair.len() >= 6
-                    && pair.bytes().all(|byte| {
-                        byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b':'
-                    })
+                    && pair.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b':')
             })
         };
         let impossible: Vec<_> = subscriptions
             .iter()
             .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| {
-                Rejection::permanent(
-                    subscription.key,
-                    "not a trading pair: write it like tBTCUSD",
-                )
-            })
+            .map(|subscription| Rejection::permanent(subscription.key, "not a trading pair: write it like tBTCUSD"))
             .collect();
         if !impossible.is_empty() {
             return Err(Error::Rejected(impossible));
         }
         let mut frames = Vec::with_capacity(subscriptions.len() + 1);
-        let flags = if self.settings.sequence { SEQUENCE } else { 0 }
-            + if self.settings.timestamp {
-                TIMESTAMP
-            } else {
-                0
-            };
+        let flags =
+            if self.settings.sequence { SEQUENCE } else { 0 } + if self.settings.timestamp { TIMESTAMP } else { 0 };
         if !self.configured && flags != 0 {
             frames.push(Frame::json(&json!({ "event": "conf", "flags": flags })));
         }
@@ -129,18 +107,12 @@ impl WebSocket for Bitfinex {
         for subscription in subscriptions {
             let symbol = self.ids.add(subscription);
             self.leaving.remove(symbol);
-            frames.push(Frame::json(
-                &json!({ "channel": "ticker", "event": "subscribe", "symbol": symbol }),
-            ));
+            frames.push(Frame::json(&json!({ "channel": "ticker", "event": "subscribe", "symbol": symbol })));
         }
         Ok(frames)
     }
 
-    fn unsubscribe(
-        &mut self,
-        _: &Context,
-        subscriptions: &[Subscription],
-    ) -> Result<Vec<Frame>, Error> {
+    fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
         let mut frames = Vec::new();
         for subscription in subscriptions {
             let Some(symbol) = self.ids.remove(subscription) else {
@@ -171,10 +143,7 @@ impl WebSocket for Bitfinex {
 
 impl Bitfinex {
     fn channel_of(&self, symbol: &str) -> Option<u64> {
-        self.channels
-            .iter()
-            .find(|(_, of)| *of == symbol)
-            .map(|(channel, _)| *channel)
+        self.channels.iter().find(|(_, of)| *of == symbol).map(|(channel, _)| *channel)
     }
 
     /// A message of a channel: its number, its payload and the extras.
@@ -194,13 +163,9 @@ impl Bitfinex {
         }
         let fields: Vec<&RawValue> = serde_json::from_str(payload.get())?;
         if fields.len() < FIELDS {
-            return Err(Malformed::new(format!(
-                "a ticker of {} fields",
-                fields.len()
-            )));
+            return Err(Malformed::new(format!("a ticker of {} fields", fields.len())));
         }
-        let Some(last) = serde_json::from_str::<Option<Number<'_>>>(fields[LAST_PRICE].get())?
-        else {
+        let Some(last) = serde_json::from_str::<Option<Number<'_>>>(fields[LAST_PRICE].get())? else {
             return Ok(());
         };
         let value = last.value()?;
@@ -210,20 +175,14 @@ impl Bitfinex {
             return Ok(());
         }
         for &key in keys {
-            events.observed(
-                Observation::new(key, value.clone())
-                    .at(time)
-                    .sequence(sequence),
-            );
+            events.observed(Observation::new(key, value.clone()).at(time).sequence(sequence));
         }
         Ok(())
     }
 
     fn notice(&mut self, notice: &Notice<'_>, events: &mut Events) {
         match &*notice.event {
-            "subscribed" if notice.channel.as_deref() == Some("ticker") => {
-                self.subscribed(notice, events)
-            }
+            "subscribed" if notice.channel.as_deref() == Some("ticker") => self.subscribed(notice, events),
             "unsubscribed" => {
                 if let Some(channel) = notice.channel_id {
                     self.channels.remove(&channel);
@@ -231,10 +190,7 @@ impl Bitfinex {
             }
             "conf" if notice.status.as_deref() == Some("OK") => {
                 let flags = notice.flags.unwrap_or_default();
-                self.extras = Extras {
-                    sequence: flags & SEQUENCE != 0,
-                    timestamp: flags & TIMESTAMP != 0,
-                };
+                self.extras = Extras { sequence: flags & SEQUENCE != 0, timestamp: flags & TIMESTAMP != 0 };
             }
             "error" => self.error(notice, events),
             "info" => match notice.code {
@@ -242,12 +198,7 @@ impl Bitfinex {
                 Some(20051 | 20061) => events.reconnect(Reconnect::Now),
                 Some(20060) => events.reconnect(Reconnect::After(MAINTENANCE_MS)),
                 // The greeting.
-                _ if notice
-                    .platform
-                    .as_ref()
-                    .and_then(|platform| platform.get("status"))
-                    == Some("0") =>
-                {
+                _ if notice.platform.as_ref().and_then(|platform| platform.get("status")) == Some("0") => {
                     events.reconnect(Reconnect::After(MAINTENANCE_MS));
                 }
                 _ => {}
@@ -279,12 +230,7 @@ impl Bitfinex {
             (Some(symbol), _) => symbol.clone().into_owned(),
             (None, Some(pair)) => format!("t{pair}"),
             (None, None) => {
-                log(
-                    Level::Warn,
-                    &format!(
-                        "an error of the venue that fits no subscription: {words} (code {code})"
-                    ),
-                );
+                log(Level::Warn, &format!("an error of the venue that fits no subscription: {words} (code {code})"));
                 return;
             }
         };
@@ -297,11 +243,7 @@ impl Bitfinex {
             } else {
                 // Unknown pair; invalid symbol. Others, such as too many channels, may pass.
                 let permanent = code == 10001 || (code == 10300 && words.contains("invalid"));
-                events.rejected(Rejection {
-                    key,
-                    reason: format!("{words} (code {code})"),
-                    permanent,
-                });
+                events.rejected(Rejection { key, reason: format!("{words} (code {code})"), permanent });
             }
         }
     }

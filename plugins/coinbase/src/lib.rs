@@ -5,8 +5,7 @@ mod stream;
 use std::collections::{BTreeSet, VecDeque};
 
 use feedgate_sdk::{
-    Action, Bucket, Description, Ids, Plugin, Scope, SettingsError, ValueKind, WebsocketLimits,
-    settings,
+    Action, Bucket, Description, Ids, Plugin, Scope, SettingsError, ValueKind, WebsocketLimits, settings,
 };
 use serde::Deserialize;
 
@@ -34,8 +33,8 @@ impl Plugin for Coinbase {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             summary: "Coinbase Advanced Trade: the last price".to_owned(),
-            documentation: "https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-overview"
-                .to_owned(),
+            documentation:
+                "https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-overview".to_owned(),
             origins: vec![stream::ORIGIN.to_owned()],
             values: vec![ValueKind::LastTrade],
             default_ids: vec!["BTC-USD".to_owned(), "ETH-USD".to_owned()],

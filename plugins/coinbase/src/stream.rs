@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response,
-    Subscription, Timestamp, WebSocket,
+    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
+    WebSocket,
     json::{Number, Object, object},
     log, rfc3339,
     websocket::Step,
@@ -53,40 +53,23 @@ struct Active<'a> {
 }
 
 impl WebSocket for Coinbase {
-    fn connect(
-        &mut self,
-        _: &Context,
-        _: &[Subscription],
-        _: Option<Response>,
-    ) -> Result<Step, Error> {
+    fn connect(&mut self, _: &Context, _: &[Subscription], _: Option<Response>) -> Result<Step, Error> {
         Ok(Step::dial(ORIGIN))
     }
 
-    fn subscribe(
-        &mut self,
-        _: &Context,
-        subscriptions: &[Subscription],
-    ) -> Result<Vec<Frame>, Error> {
-        let possible = |id: &str| {
-            id.contains('-')
-                && id
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        };
+    fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        let possible =
+            |id: &str| id.contains('-') && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         let impossible: Vec<_> = subscriptions
             .iter()
             .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| {
-                Rejection::permanent(subscription.key, "not a product: write it like BTC-USD")
-            })
+            .map(|subscription| Rejection::permanent(subscription.key, "not a product: write it like BTC-USD"))
             .collect();
         if !impossible.is_empty() {
             return Err(Error::Rejected(impossible));
         }
-        let mut products: Vec<String> = subscriptions
-            .iter()
-            .map(|subscription| self.ids.add(subscription).to_owned())
-            .collect();
+        let mut products: Vec<String> =
+            subscriptions.iter().map(|subscription| self.ids.add(subscription).to_owned()).collect();
         products.sort_unstable();
         products.dedup();
         let mut frames = vec![request("subscribe", "ticker", &products)];
@@ -99,39 +82,24 @@ impl WebSocket for Coinbase {
         Ok(frames)
     }
 
-    fn unsubscribe(
-        &mut self,
-        _: &Context,
-        subscriptions: &[Subscription],
-    ) -> Result<Vec<Frame>, Error> {
-        let unused: Vec<String> = subscriptions
-            .iter()
-            .filter_map(|subscription| self.ids.remove(subscription))
-            .collect();
+    fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        let unused: Vec<String> =
+            subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
         self.waiting.retain(|product| !unused.contains(product));
         // An empty list would end the whole channel.
-        Ok(if unused.is_empty() {
-            Vec::new()
-        } else {
-            vec![request("unsubscribe", "ticker", &unused)]
-        })
+        Ok(if unused.is_empty() { Vec::new() } else { vec![request("unsubscribe", "ticker", &unused)] })
     }
 
     fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
         let message: Message<'_> = object(frame.text()?)?;
         if message.kind.as_deref() == Some("error") {
-            self.refused(
-                message.message.as_deref().unwrap_or("no reason given"),
-                events,
-            );
+            self.refused(message.message.as_deref().unwrap_or("no reason given"), events);
             return Ok(());
         }
         let parts = message.events.unwrap_or_default();
         match message.channel.as_deref() {
             Some("ticker") => {
-                let time = message
-                    .timestamp
-                    .ok_or(Malformed::new("a ticker without a timestamp"))?;
+                let time = message.timestamp.ok_or(Malformed::new("a ticker without a timestamp"))?;
                 self.tickers(&parts, rfc3339(&time)?, message.sequence_num, events)?;
             }
             Some("heartbeats") => events.alive(),
@@ -189,19 +157,14 @@ impl Coinbase {
             return Ok(());
         }
         for &key in self.ids.keys(&product_id) {
-            events.observed(
-                Observation::new(key, value.clone())
-                    .at(time)
-                    .sequence(sequence),
-            );
+            events.observed(Observation::new(key, value.clone()).at(time).sequence(sequence));
         }
         Ok(())
     }
 
     /// The venue lists all that is subscribed.
     fn accepted(&mut self, active: &Active<'_>, events: &mut Events) -> Result<(), Malformed> {
-        let products: Vec<String> =
-            serde_json::from_str(active.subscriptions.get("ticker").unwrap_or("[]"))?;
+        let products: Vec<String> = serde_json::from_str(active.subscriptions.get("ticker").unwrap_or("[]"))?;
         for product in products {
             if self.waiting.remove(&product) {
                 for &key in self.ids.keys(&product) {
@@ -216,12 +179,7 @@ impl Coinbase {
     /// An error names neither its request nor, always, its product. Products that it names are refused; when it names
     /// none, everything still open is asked for again one by one, so that the next error can mean only one.
     fn refused(&mut self, text: &str, events: &mut Events) {
-        let named: Vec<String> = self
-            .waiting
-            .iter()
-            .filter(|product| names(text, product))
-            .cloned()
-            .collect();
+        let named: Vec<String> = self.waiting.iter().filter(|product| names(text, product)).cloned().collect();
         if !named.is_empty() {
             for product in named {
                 self.reject(&product, text, true, events);
@@ -237,10 +195,7 @@ impl Coinbase {
             let product = self.waiting.iter().next().cloned().unwrap_or_default();
             self.reject(&product, text, false, events);
         } else if self.waiting.is_empty() {
-            log(
-                Level::Warn,
-                &format!("an error of the venue that fits no subscription: {text}"),
-            );
+            log(Level::Warn, &format!("an error of the venue that fits no subscription: {text}"));
         } else {
             self.alone = self.waiting.iter().cloned().collect();
             self.ask_alone(events);
@@ -252,22 +207,14 @@ impl Coinbase {
     fn reject(&mut self, product: &str, reason: &str, permanent: bool, events: &mut Events) {
         self.waiting.remove(product);
         for &key in self.ids.keys(product) {
-            events.rejected(Rejection {
-                key,
-                reason: reason.to_owned(),
-                permanent,
-            });
+            events.rejected(Rejection { key, reason: reason.to_owned(), permanent });
         }
     }
 
     /// Goes on to the next lone product when the one under way has its answer.
     fn next_alone(&mut self, events: &mut Events) {
         let before = self.alone.len();
-        while self
-            .alone
-            .front()
-            .is_some_and(|product| !self.waiting.contains(product))
-        {
+        while self.alone.front().is_some_and(|product| !self.waiting.contains(product)) {
             self.alone.pop_front();
         }
         if self.alone.len() < before {
@@ -277,11 +224,7 @@ impl Coinbase {
 
     fn ask_alone(&self, events: &mut Events) {
         if let Some(product) = self.alone.front() {
-            events.reply(request(
-                "subscribe",
-                "ticker",
-                std::slice::from_ref(product),
-            ));
+            events.reply(request("subscribe", "ticker", std::slice::from_ref(product)));
         }
     }
 }

@@ -5,8 +5,7 @@ mod prices;
 use std::collections::BTreeMap;
 
 use feedgate_sdk::{
-    Action, Bucket, Description, HttpLimits, Ids, Plugin, Scope, Secret, SettingsError, ValueKind,
-    settings,
+    Action, Bucket, Description, HttpLimits, Ids, Plugin, Scope, Secret, SettingsError, ValueKind, settings,
 };
 use serde::Deserialize;
 
@@ -32,10 +31,7 @@ struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            plan: Plan::Public,
-            currency: "usd".to_owned(),
-        }
+        Self { plan: Plan::Public, currency: "usd".to_owned() }
     }
 }
 
@@ -61,8 +57,7 @@ impl Plugin for CoinGecko {
             settings_schema: include_str!("settings.json").to_owned(),
             secrets: vec![Secret {
                 name: "api_key".to_owned(),
-                purpose: "The key of a demo or pro plan, from CoinGecko's developer dashboard"
-                    .to_owned(),
+                purpose: "The key of a demo or pro plan, from CoinGecko's developer dashboard".to_owned(),
                 required: false,
             }],
             buckets: vec![Bucket {
@@ -73,11 +68,7 @@ impl Plugin for CoinGecko {
                 counts_control_frames: false,
             }],
             // The quickest plan has new prices every 20 seconds; the public one, each minute.
-            http: Some(HttpLimits {
-                poll_interval_ms: 20_000,
-                timeout_ms: 10_000,
-                max_in_flight: 2,
-            }),
+            http: Some(HttpLimits { poll_interval_ms: 20_000, timeout_ms: 10_000, max_in_flight: 2 }),
             ..Description::default()
         }
     }
@@ -91,11 +82,7 @@ impl Plugin for CoinGecko {
                 why: "one currency in small letters, like `usd`".to_owned(),
             });
         }
-        let plugin = Self {
-            settings,
-            ids: Ids::new(str::to_owned),
-            standings: BTreeMap::new(),
-        };
+        let plugin = Self { settings, ids: Ids::new(str::to_owned), standings: BTreeMap::new() };
         Ok((plugin, ValueKind::Index))
     }
 }

@@ -1,8 +1,7 @@
 //! The endpoint `/simple/price`: many coins in one request.
 
 use feedgate_sdk::{
-    Context, Error, Header, Http, Key, Malformed, Observation, Rejection, Response, Subscription,
-    Timestamp, Value,
+    Context, Error, Header, Http, Key, Malformed, Observation, Rejection, Response, Subscription, Timestamp, Value,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
     json::{Number, Object, object},
     url,
@@ -39,11 +38,7 @@ struct Status {
 }
 
 impl Http for CoinGecko {
-    fn create_requests(
-        &mut self,
-        _: &Context,
-        subscriptions: &[Subscription],
-    ) -> Result<Vec<PlannedRequest>, Error> {
+    fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
         let empty: Vec<_> = subscriptions
             .iter()
             .filter(|subscription| subscription.id.is_empty())
@@ -52,22 +47,13 @@ impl Http for CoinGecko {
         if !empty.is_empty() {
             return Err(Error::Rejected(empty));
         }
-        let named = subscriptions
-            .iter()
-            .map(|subscription| (subscription.key, url::encode(self.ids.add(subscription))));
+        let named =
+            subscriptions.iter().map(|subscription| (subscription.key, url::encode(self.ids.add(subscription))));
         let batches = url::fill(named, ROOM, |(_, id)| id.len() + "%2C".len());
-        Ok(batches
-            .into_iter()
-            .map(|batch| self.request(batch))
-            .collect())
+        Ok(batches.into_iter().map(|batch| self.request(batch)).collect())
     }
 
-    fn parse_response(
-        &mut self,
-        _: &Context,
-        keys: &[Key],
-        response: &Response,
-    ) -> Result<Vec<Outcome>, Error> {
+    fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
         let coins: Object<'_> = object(text(response)?)?;
         // There is a coin called `status`, but it has no error code.
@@ -78,17 +64,10 @@ impl Http for CoinGecko {
                 _ => Error::Unavailable(words),
             });
         }
-        if response.status != 200
-            || coins
-                .get("error")
-                .is_some_and(|error| error.starts_with('"'))
-        {
+        if response.status != 200 || coins.get("error").is_some_and(|error| error.starts_with('"')) {
             return Err(Error::Unavailable(excerpt(response)));
         }
-        Ok(keys
-            .iter()
-            .filter_map(|&key| self.outcome(key, &coins))
-            .collect())
+        Ok(keys.iter().filter_map(|&key| self.outcome(key, &coins)).collect())
     }
 }
 
@@ -105,10 +84,9 @@ impl CoinGecko {
             ids.join("%2C"),
             self.settings.currency
         ));
-        request.headers.extend(header.map(|name| Header {
-            name: name.to_owned(),
-            value: "${secret.api_key}".to_owned(),
-        }));
+        request
+            .headers
+            .extend(header.map(|name| Header { name: name.to_owned(), value: "${secret.api_key}".to_owned() }));
         PlannedRequest { request, keys }
     }
 
@@ -130,17 +108,9 @@ impl CoinGecko {
             Standing::Known => Outcome::missing(key, Missing::Undecided, "left out of the answer"),
             Standing::Absent(times) if *times + 1 < ABSENCES => {
                 *times += 1;
-                Outcome::missing(
-                    key,
-                    Missing::Undecided,
-                    format!("left out of {times} of {ABSENCES} answers so far"),
-                )
+                Outcome::missing(key, Missing::Undecided, format!("left out of {times} of {ABSENCES} answers so far"))
             }
-            Standing::Absent(_) => Outcome::missing(
-                key,
-                Missing::UnknownId,
-                format!("left out of {ABSENCES} answers"),
-            ),
+            Standing::Absent(_) => Outcome::missing(key, Missing::UnknownId, format!("left out of {ABSENCES} answers")),
         }
     }
 }
@@ -150,17 +120,9 @@ fn read(coin: &str, currency: &str) -> Result<Option<(Value, Option<Timestamp>)>
     let Some(coin) = serde_json::from_str::<Option<Object<'_>>>(coin)? else {
         return Ok(None);
     };
-    let price = coin
-        .get(currency)
-        .map(serde_json::from_str::<Option<Number<'_>>>)
-        .transpose()?
-        .flatten();
+    let price = coin.get(currency).map(serde_json::from_str::<Option<Number<'_>>>).transpose()?.flatten();
     let Some(price) = price else { return Ok(None) };
     let value = price.value()?;
-    let updated = coin
-        .get("last_updated_at")
-        .map(serde_json::from_str::<Option<i64>>)
-        .transpose()?
-        .flatten();
+    let updated = coin.get("last_updated_at").map(serde_json::from_str::<Option<i64>>).transpose()?.flatten();
     Ok((!value.is_zero()).then_some((value, updated.map(Timestamp::Seconds))))
 }

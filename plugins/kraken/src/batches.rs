@@ -12,15 +12,8 @@ pub(crate) struct Batches {
 
 impl Batches {
     /// The groups that may share requests: those above suspicion first.
-    pub(crate) fn group<'a>(
-        &self,
-        subscriptions: &'a [Subscription],
-    ) -> Vec<Vec<&'a Subscription>> {
-        let group_of = |key| {
-            self.suspects
-                .iter()
-                .position(|suspects| suspects.contains(&key))
-        };
+    pub(crate) fn group<'a>(&self, subscriptions: &'a [Subscription]) -> Vec<Vec<&'a Subscription>> {
+        let group_of = |key| self.suspects.iter().position(|suspects| suspects.contains(&key));
         let mut groups = vec![Vec::new(); self.suspects.len() + 1];
         for subscription in subscriptions {
             groups[group_of(subscription.key).map_or(0, |index| index + 1)].push(subscription);
@@ -57,12 +50,7 @@ mod tests {
     #[test]
     fn two_bad_ids_among_a_hundred_are_found_and_cost_nobody_else() {
         let bad = [17, 71];
-        let mut wanted: Vec<Subscription> = (0..100)
-            .map(|key| Subscription {
-                key,
-                id: key.to_string(),
-            })
-            .collect();
+        let mut wanted: Vec<Subscription> = (0..100).map(|key| Subscription { key, id: key.to_string() }).collect();
         let mut batches = Batches::default();
         let mut found = Vec::new();
         let mut polls = 0;

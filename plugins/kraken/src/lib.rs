@@ -8,8 +8,7 @@ mod stream;
 use std::collections::BTreeMap;
 
 use feedgate_sdk::{
-    Action, Bucket, Description, HttpLimits, Ids, Plugin, Scope, SettingsError, ValueKind,
-    WebsocketLimits, settings,
+    Action, Bucket, Description, HttpLimits, Ids, Plugin, Scope, SettingsError, ValueKind, WebsocketLimits, settings,
 };
 use serde::Deserialize;
 
@@ -68,11 +67,7 @@ impl Plugin for Kraken {
                 acknowledges: true,
                 ..WebsocketLimits::default()
             }),
-            http: Some(HttpLimits {
-                poll_interval_ms: 2_000,
-                timeout_ms: 5_000,
-                max_in_flight: 1,
-            }),
+            http: Some(HttpLimits { poll_interval_ms: 2_000, timeout_ms: 5_000, max_in_flight: 1 }),
             ..Description::default()
         }
     }

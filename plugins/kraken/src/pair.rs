@@ -54,12 +54,9 @@ mod tests {
 
     #[test]
     fn names_in_streams() {
-        for (id, name) in [
-            ("BTC/USD", "BTC/USD"),
-            ("xbt/usd", "BTC/USD"),
-            ("XDG/XBT", "DOGE/BTC"),
-            ("SOL/USD", "SOL/USD"),
-        ] {
+        for (id, name) in
+            [("BTC/USD", "BTC/USD"), ("xbt/usd", "BTC/USD"), ("XDG/XBT", "DOGE/BTC"), ("SOL/USD", "SOL/USD")]
+        {
             assert_eq!(for_stream(id), name, "{id}");
         }
     }

@@ -32,36 +32,24 @@ struct Ticker<'a> {
 }
 
 impl Http for Kraken {
-    fn create_requests(
-        &mut self,
-        _: &Context,
-        subscriptions: &[Subscription],
-    ) -> Result<Vec<PlannedRequest>, Error> {
+    fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
         // An empty list would ask for every pair there is.
         let possible = |id: &str| {
             !id.trim_matches('/').is_empty()
-                && id
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
         };
         let impossible: Vec<_> = subscriptions
             .iter()
             .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| {
-                Rejection::permanent(
-                    subscription.key,
-                    "not a pair: write it like BTC/USD or XBTUSD",
-                )
-            })
+            .map(|subscription| Rejection::permanent(subscription.key, "not a pair: write it like BTC/USD or XBTUSD"))
             .collect();
         if !impossible.is_empty() {
             return Err(Error::Rejected(impossible));
         }
         let mut requests = Vec::new();
         for group in self.batches.group(subscriptions) {
-            let named = group
-                .into_iter()
-                .map(|subscription| (subscription.key, url::encode(self.polled.add(subscription))));
+            let named =
+                group.into_iter().map(|subscription| (subscription.key, url::encode(self.polled.add(subscription))));
             for batch in url::fill(named, ROOM, |(_, pair)| pair.len() + ",".len()) {
                 let (keys, mut pairs): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
                 // Two ids may be one pair.
@@ -74,36 +62,21 @@ impl Http for Kraken {
         Ok(requests)
     }
 
-    fn parse_response(
-        &mut self,
-        _: &Context,
-        keys: &[Key],
-        response: &Response,
-    ) -> Result<Vec<Outcome>, Error> {
+    fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
         let Answer { error, result } = object(text(response)?)?;
         // What begins with W is a warning.
-        let faults: Vec<&str> = error
-            .iter()
-            .map(String::as_str)
-            .filter(|fault| !fault.starts_with('W'))
-            .collect();
+        let faults: Vec<&str> = error.iter().map(String::as_str).filter(|fault| !fault.starts_with('W')).collect();
         if !faults.is_empty() {
             return self.fault(keys, &faults);
         }
         let result = result.ok_or(Error::Malformed("neither an error nor a result".to_owned()))?;
         self.batches.passed(keys);
 
-        let mut open: BTreeSet<&str> = keys
-            .iter()
-            .filter_map(|&key| self.polled.symbol(key))
-            .collect();
+        let mut open: BTreeSet<&str> = keys.iter().filter_map(|&key| self.polled.symbol(key)).collect();
         let mut answers: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for (name, ticker) in result.iter() {
-            answers
-                .entry(pair::for_rest(name))
-                .or_default()
-                .push(ticker);
+            answers.entry(pair::for_rest(name)).or_default().push(ticker);
         }
         let mut outcomes = Vec::with_capacity(keys.len());
         let mut strangers = Vec::new();
@@ -119,16 +92,9 @@ impl Http for Kraken {
         if let ([tickers], 1, Some(symbol)) = (&strangers[..], open.len(), open.first()) {
             self.read(symbol, keys, tickers, &mut outcomes);
         } else {
-            let left_out = keys.iter().filter(|key| {
-                self.polled
-                    .symbol(**key)
-                    .is_none_or(|symbol| open.contains(symbol))
-            });
-            outcomes.extend(
-                left_out.map(|&key| {
-                    Outcome::missing(key, Missing::Undecided, "left out of the answer")
-                }),
-            );
+            let left_out =
+                keys.iter().filter(|key| self.polled.symbol(**key).is_none_or(|symbol| open.contains(symbol)));
+            outcomes.extend(left_out.map(|&key| Outcome::missing(key, Missing::Undecided, "left out of the answer")));
         }
         Ok(outcomes)
     }
@@ -140,16 +106,9 @@ impl Kraken {
             [ticker] => last_price(ticker),
             _ => Err(Malformed::new("two answers for one pair")),
         };
-        for &key in self
-            .polled
-            .keys(symbol)
-            .iter()
-            .filter(|key| keys.contains(key))
-        {
+        for &key in self.polled.keys(symbol).iter().filter(|key| keys.contains(key)) {
             outcomes.push(match &last {
-                Ok(value) if Value::is_zero(value) => {
-                    Outcome::missing(key, Missing::NoValue, "never traded")
-                }
+                Ok(value) if Value::is_zero(value) => Outcome::missing(key, Missing::NoValue, "never traded"),
                 Ok(value) => Outcome::Observed(Observation::new(key, value.clone())),
                 Err(text) => Outcome::missing(key, Missing::Malformed, text.0.clone()),
             });
@@ -159,18 +118,13 @@ impl Kraken {
     /// The venue reports errors inside a 200. One unknown pair costs the answer for all, without being named.
     fn fault(&mut self, keys: &[Key], faults: &[&str]) -> Result<Vec<Outcome>, Error> {
         let words = faults.join(", ");
-        if faults.contains(&"EQuery:Unknown asset pair")
-            || faults.contains(&"EQuery:Invalid asset pair")
-        {
+        if faults.contains(&"EQuery:Unknown asset pair") || faults.contains(&"EQuery:Invalid asset pair") {
             return Ok(match self.batches.failed(keys) {
                 Some(key) => vec![Outcome::missing(key, Missing::UnknownId, words)],
                 None => keys
                     .iter()
                     .map(|&key| {
-                        let text = format!(
-                            "one of {} ids is unknown; the next polls find it: {words}",
-                            keys.len()
-                        );
+                        let text = format!("one of {} ids is unknown; the next polls find it: {words}", keys.len());
                         Outcome::missing(key, Missing::Undecided, text)
                     })
                     .collect(),

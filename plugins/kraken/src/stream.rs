@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response,
-    Subscription, WebSocket,
+    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, WebSocket,
     json::{Number, object},
     log, rfc3339,
     websocket::{Reconnect, Step},
@@ -63,70 +62,38 @@ struct Status<'a> {
 }
 
 impl WebSocket for Kraken {
-    fn connect(
-        &mut self,
-        _: &Context,
-        _: &[Subscription],
-        _: Option<Response>,
-    ) -> Result<Step, Error> {
+    fn connect(&mut self, _: &Context, _: &[Subscription], _: Option<Response>) -> Result<Step, Error> {
         Ok(Step::dial(format!("{ORIGIN}/v2")))
     }
 
-    fn subscribe(
-        &mut self,
-        _: &Context,
-        subscriptions: &[Subscription],
-    ) -> Result<Vec<Frame>, Error> {
-        let possible = |id: &str| {
-            id.split_once('/')
-                .is_some_and(|(base, quote)| !base.is_empty() && !quote.is_empty())
-        };
+    fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        let possible = |id: &str| id.split_once('/').is_some_and(|(base, quote)| !base.is_empty() && !quote.is_empty());
         let impossible: Vec<_> = subscriptions
             .iter()
             .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| {
-                Rejection::permanent(
-                    subscription.key,
-                    "not a streamed pair: write it like BTC/USD",
-                )
-            })
+            .map(|subscription| Rejection::permanent(subscription.key, "not a streamed pair: write it like BTC/USD"))
             .collect();
         if !impossible.is_empty() {
             return Err(Error::Rejected(impossible));
         }
-        let mut symbols: Vec<String> = subscriptions
-            .iter()
-            .map(|subscription| self.streamed.add(subscription).to_owned())
-            .collect();
+        let mut symbols: Vec<String> =
+            subscriptions.iter().map(|subscription| self.streamed.add(subscription).to_owned()).collect();
         symbols.sort_unstable();
         symbols.dedup();
         let params = json!({ "channel": "ticker", "event_trigger": "trades", "snapshot": true, "symbol": symbols });
         let frame = self.request("subscribe", &params);
-        self.waiting.extend(
-            symbols
-                .into_iter()
-                .map(|symbol| (symbol, self.last_request)),
-        );
+        self.waiting.extend(symbols.into_iter().map(|symbol| (symbol, self.last_request)));
         Ok(vec![frame])
     }
 
-    fn unsubscribe(
-        &mut self,
-        _: &Context,
-        subscriptions: &[Subscription],
-    ) -> Result<Vec<Frame>, Error> {
-        let unused: Vec<String> = subscriptions
-            .iter()
-            .filter_map(|subscription| self.streamed.remove(subscription))
-            .collect();
+    fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        let unused: Vec<String> =
+            subscriptions.iter().filter_map(|subscription| self.streamed.remove(subscription)).collect();
         self.waiting.retain(|symbol, _| !unused.contains(symbol));
         if unused.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(vec![self.request(
-            "unsubscribe",
-            &json!({ "channel": "ticker", "symbol": unused }),
-        )])
+        Ok(vec![self.request("unsubscribe", &json!({ "channel": "ticker", "symbol": unused }))])
     }
 
     fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
@@ -174,11 +141,7 @@ impl Kraken {
     }
 
     fn ticker(&self, ticker: &str, events: &mut Events) -> Result<(), Malformed> {
-        let Ticker {
-            symbol,
-            last,
-            timestamp,
-        } = object(ticker)?;
+        let Ticker { symbol, last, timestamp } = object(ticker)?;
         let Some(last) = last else { return Ok(()) };
         let value = last.value()?;
         if value.is_zero() {
@@ -195,9 +158,7 @@ impl Kraken {
     /// Each symbol of a request has an answer of its own.
     fn answered(&mut self, message: &Message<'_>, events: &mut Events) -> Result<(), Malformed> {
         if message.success == Some(true) {
-            let result = message
-                .result
-                .ok_or(Malformed::new("a success without a result"))?;
+            let result = message.result.ok_or(Malformed::new("a success without a result"))?;
             let Subscribed { channel, symbol } = object(result.get())?;
             if channel == "ticker" {
                 self.accepted(&symbol, events);
@@ -206,9 +167,7 @@ impl Kraken {
         }
         let reason = message.error.as_deref().unwrap_or("no reason given");
         match (&message.symbol, message.req_id) {
-            (Some(symbol), _) if reason.contains("Already subscribed") => {
-                self.accepted(symbol, events)
-            }
+            (Some(symbol), _) if reason.contains("Already subscribed") => self.accepted(symbol, events),
             (Some(symbol), _) => self.refused(symbol, reason, events),
             (None, Some(request)) => {
                 let open = self.waiting.iter().filter(|(_, of)| **of == request);
@@ -216,10 +175,7 @@ impl Kraken {
                     self.refused(&symbol, reason, events);
                 }
             }
-            (None, None) => log(
-                Level::Warn,
-                &format!("an error of the venue that fits no subscription: {reason}"),
-            ),
+            (None, None) => log(Level::Warn, &format!("an error of the venue that fits no subscription: {reason}")),
         }
         Ok(())
     }
@@ -236,11 +192,7 @@ impl Kraken {
         // Other reasons, such as too many messages, say nothing against the pair.
         let permanent = reason.contains("not supported");
         for &key in self.streamed.keys(symbol) {
-            events.rejected(Rejection {
-                key,
-                reason: reason.to_owned(),
-                permanent,
-            });
+            events.rejected(Rejection { key, reason: reason.to_owned(), permanent });
         }
     }
 }

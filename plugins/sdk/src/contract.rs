@@ -1,8 +1,8 @@
 //! What every plugin is, and comfort for the contract's records.
 
 use crate::{
-    Compression, Description, Error, Frame, HttpLimits, Key, Malformed, Observation, Rejection,
-    SettingsError, Timestamp, Value, ValueKind, Wait, WebsocketLimits,
+    Compression, Description, Error, Frame, HttpLimits, Key, Malformed, Observation, Rejection, SettingsError,
+    Timestamp, Value, ValueKind, Wait, WebsocketLimits,
 };
 
 /// A plugin. Its value is the state of one live instance: one connection or one poller, never both, never shared.
@@ -17,30 +17,19 @@ pub trait Plugin: Sized {
 impl Observation {
     /// A value without a time and without a sequence number.
     pub fn new(key: Key, value: Value) -> Self {
-        Self {
-            key,
-            value,
-            observed_at: None,
-            sequence: None,
-        }
+        Self { key, value, observed_at: None, sequence: None }
     }
 
     /// The same, with the venue's time where it gave one.
     #[must_use]
     pub fn at(self, observed_at: impl Into<Option<Timestamp>>) -> Self {
-        Self {
-            observed_at: observed_at.into(),
-            ..self
-        }
+        Self { observed_at: observed_at.into(), ..self }
     }
 
     /// The same, with the venue's sequence number where it gave one.
     #[must_use]
     pub fn sequence(self, sequence: impl Into<Option<u64>>) -> Self {
-        Self {
-            sequence: sequence.into(),
-            ..self
-        }
+        Self { sequence: sequence.into(), ..self }
     }
 }
 
@@ -58,11 +47,7 @@ impl Value {
 impl Rejection {
     /// A refusal that lasts until the configuration changes.
     pub fn permanent(key: Key, reason: impl Into<String>) -> Self {
-        Self {
-            key,
-            reason: reason.into(),
-            permanent: true,
-        }
+        Self { key, reason: reason.into(), permanent: true }
     }
 }
 
@@ -76,9 +61,7 @@ impl Frame {
     pub fn text(&self) -> Result<&str, Malformed> {
         match self {
             Self::Text(text) => Ok(text),
-            Self::Binary(_) | Self::Ping(_) => {
-                Err(Malformed::new("a binary frame where the venue sends text"))
-            }
+            Self::Binary(_) | Self::Ping(_) => Err(Malformed::new("a binary frame where the venue sends text")),
         }
     }
 }
@@ -86,10 +69,7 @@ impl Frame {
 impl Error {
     /// The venue says too often: how long it wants to be left alone, where it says so, and its words.
     pub fn rate_limited(ms: Option<u32>, reason: impl Into<String>) -> Self {
-        Self::RateLimited(Wait {
-            ms,
-            reason: reason.into(),
-        })
+        Self::RateLimited(Wait { ms, reason: reason.into() })
     }
 }
 
@@ -114,7 +94,7 @@ impl Default for Description {
             summary: String::new(),
             documentation: String::new(),
             origins: Vec::new(),
-            values: vec![ValueKind::LastTrade],
+            values: Vec::new(),
             default_ids: Vec::new(),
             settings_schema: "{}".to_owned(),
             secrets: Vec::new(),
@@ -145,10 +125,6 @@ impl Default for WebsocketLimits {
 /// One request at a time, a poll each ten seconds.
 impl Default for HttpLimits {
     fn default() -> Self {
-        Self {
-            poll_interval_ms: 10_000,
-            timeout_ms: 5_000,
-            max_in_flight: 1,
-        }
+        Self { poll_interval_ms: 10_000, timeout_ms: 5_000, max_in_flight: 1 }
     }
 }

@@ -12,10 +12,7 @@ use crate::{Level, log};
 pub struct Slot<T>(RefCell<Option<T>>);
 
 impl<T> Slot<T> {
-    #[expect(
-        clippy::new_without_default,
-        reason = "only the macros make one, in a constant"
-    )]
+    #[expect(clippy::new_without_default, reason = "only the macros make one, in a constant")]
     pub const fn new() -> Self {
         Self(RefCell::new(None))
     }
@@ -23,10 +20,7 @@ impl<T> Slot<T> {
     /// Puts the configured plugin in.
     pub fn fill<V, E>(&self, configure: impl FnOnce() -> Result<(T, V), E>) -> Result<V, E> {
         report_panics();
-        assert!(
-            self.0.borrow().is_none(),
-            "`configure` was called twice on one instance"
-        );
+        assert!(self.0.borrow().is_none(), "`configure` was called twice on one instance");
         let (plugin, kind) = configure()?;
         *self.0.borrow_mut() = Some(plugin);
         Ok(kind)
@@ -36,11 +30,7 @@ impl<T> Slot<T> {
     pub fn with<R>(&self, call: impl FnOnce(&mut T) -> R) -> R {
         report_panics();
         let mut plugin = self.0.borrow_mut();
-        call(
-            plugin
-                .as_mut()
-                .expect("`configure` must be called, and succeed, before anything else"),
-        )
+        call(plugin.as_mut().expect("`configure` must be called, and succeed, before anything else"))
     }
 }
 

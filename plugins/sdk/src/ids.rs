@@ -18,11 +18,7 @@ impl Ids {
     /// `spell` turns what the operator wrote into what the venue's payloads say: [`str::to_uppercase`] where the
     /// venue shouts, [`str::to_owned`] where case matters.
     pub fn new(spell: fn(&str) -> String) -> Self {
-        Self {
-            spell,
-            keys: BTreeMap::new(),
-            symbols: BTreeMap::new(),
-        }
+        Self { spell, keys: BTreeMap::new(), symbols: BTreeMap::new() }
     }
 
     /// Adds an id and returns its symbol. Adding it again changes nothing; a key that stood for another id, before the
@@ -31,10 +27,7 @@ impl Ids {
         let symbol = (self.spell)(&subscription.id);
         if self.symbols.get(&subscription.key) != Some(&symbol) {
             self.forget(subscription.key);
-            self.keys
-                .entry(symbol.clone())
-                .or_default()
-                .push(subscription.key);
+            self.keys.entry(symbol.clone()).or_default().push(subscription.key);
         }
         self.symbols.entry(subscription.key).or_insert(symbol)
     }
@@ -72,10 +65,7 @@ mod tests {
     use super::*;
 
     fn subscription(key: Key, id: &str) -> Subscription {
-        Subscription {
-            key,
-            id: id.to_owned(),
-        }
+        Subscription { key, id: id.to_owned() }
     }
 
     #[test]
@@ -87,10 +77,7 @@ mod tests {
         assert_eq!(ids.keys("BTCUSDT"), [0, 1]);
         assert!(ids.keys("btcusdt").is_empty());
         assert_eq!(ids.remove(&subscription(0, "btcusdt")), None);
-        assert_eq!(
-            ids.remove(&subscription(1, "BTCUSDT")),
-            Some("BTCUSDT".to_owned())
-        );
+        assert_eq!(ids.remove(&subscription(1, "BTCUSDT")), Some("BTCUSDT".to_owned()));
         assert_eq!(ids.remove(&subscription(1, "BTCUSDT")), None);
     }
 

@@ -43,13 +43,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
         let raw = <&'de RawValue>::deserialize(deserializer)?.get();
         match raw.as_bytes().first() {
             Some(b'-' | b'0'..=b'9') => Ok(Self(raw.into())),
-            Some(b'"') if raw.contains('\\') => serde_json::from_str(raw)
-                .map(|text: String| Self(text.into()))
-                .map_err(D::Error::custom),
+            Some(b'"') if raw.contains('\\') => {
+                serde_json::from_str(raw).map(|text: String| Self(text.into())).map_err(D::Error::custom)
+            }
             Some(b'"') => Ok(Self(raw[1..raw.len() - 1].into())),
-            _ => Err(D::Error::custom(
-                "expected a number, or a string that holds one",
-            )),
+            _ => Err(D::Error::custom("expected a number, or a string that holds one")),
         }
     }
 }
@@ -100,9 +98,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 
 /// For `#[serde(default, deserialize_with = "json::present")]` on an `Option`: tells `null` (`Some`) from absent
 /// (`None`), where plain serde gives `None` for both.
-pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
+pub fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
@@ -111,9 +107,7 @@ mod tests {
     use super::*;
 
     fn number(json: &str) -> Option<String> {
-        serde_json::from_str::<Number<'_>>(json)
-            .ok()
-            .map(|number| number.text().to_owned())
+        serde_json::from_str::<Number<'_>>(json).ok().map(|number| number.text().to_owned())
     }
 
     #[test]
@@ -147,10 +141,7 @@ mod tests {
     #[test]
     fn objects() {
         let object: Object<'_> = serde_json::from_str(r#"{"b":{"x":1},"a":2}"#).unwrap();
-        assert_eq!(
-            object.iter().collect::<Vec<_>>(),
-            [("a", "2"), ("b", r#"{"x":1}"#)]
-        );
+        assert_eq!(object.iter().collect::<Vec<_>>(), [("a", "2"), ("b", r#"{"x":1}"#)]);
         assert_eq!(object.get("b"), Some(r#"{"x":1}"#));
         assert!(serde_json::from_str::<Object<'_>>("[1]").is_err());
         let twice = serde_json::from_str::<Object<'_>>(r#"{"a":1,"a":2}"#).unwrap_err();
@@ -164,12 +155,7 @@ mod tests {
             #[serde(borrow, default, deserialize_with = "present")]
             result: Option<&'a RawValue>,
         }
-        let result = |json| {
-            serde_json::from_str::<Ack<'_>>(json)
-                .unwrap()
-                .result
-                .map(RawValue::get)
-        };
+        let result = |json| serde_json::from_str::<Ack<'_>>(json).unwrap().result.map(RawValue::get);
         assert_eq!(result(r#"{"result":null}"#), Some("null"));
         assert_eq!(result("{}"), None);
     }

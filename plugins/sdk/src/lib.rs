@@ -18,8 +18,7 @@ pub mod websocket;
 pub use bindings::feedgate::provider::{description, log, types};
 pub use contract::Plugin;
 pub use description::{
-    Action, Bucket, Compression, Description, Heartbeat, HeartbeatWhen, HttpLimits, Scope, Secret,
-    WebsocketLimits,
+    Action, Bucket, Compression, Description, Heartbeat, HeartbeatWhen, HttpLimits, Scope, Secret, WebsocketLimits,
 };
 pub use http::Http;
 pub use ids::Ids;
@@ -29,8 +28,8 @@ pub use number::{decimal, mid};
 pub use settings::SettingsError;
 pub use time::rfc3339;
 pub use types::{
-    Context, Decimal, Error, Frame, Header, Key, Method, Observation, Rejection, Request, Response,
-    Subscription, Timestamp, Value, ValueKind, Wait,
+    Context, Decimal, Error, Frame, Header, Key, Method, Observation, Rejection, Request, Response, Subscription,
+    Timestamp, Value, ValueKind, Wait,
 };
 pub use websocket::{Events, Malformed, WebSocket};
 

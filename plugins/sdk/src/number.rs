@@ -23,10 +23,7 @@ const EXPONENTS: std::ops::RangeInclusive<i64> = -1000..=1000;
 pub fn decimal(text: &str) -> Result<Value, Malformed> {
     let parts = Parts::read(text)?;
     Ok(match parts.coefficient() {
-        Some(coefficient) => Value::Decimal(Decimal {
-            coefficient,
-            exponent: parts.exponent,
-        }),
+        Some(coefficient) => Value::Decimal(Decimal { coefficient, exponent: parts.exponent }),
         None => Value::Literal(text.to_owned()),
     })
 }
@@ -40,10 +37,7 @@ pub fn decimal(text: &str) -> Result<Value, Malformed> {
 pub fn mid(low: &str, high: &str) -> Result<Value, Malformed> {
     let (low, high) = (Parts::read(low)?, Parts::read(high)?);
     let exponent = low.exponent.min(high.exponent);
-    let sum = low
-        .at(exponent)
-        .zip(high.at(exponent))
-        .and_then(|(low, high)| low.checked_add(high));
+    let sum = low.at(exponent).zip(high.at(exponent)).and_then(|(low, high)| low.checked_add(high));
     // An odd sum needs one digit more: x / 2 is 5x / 10.
     let half = match sum {
         Some(sum) if sum % 2 == 0 => Some((sum / 2, exponent)),
@@ -54,10 +48,7 @@ pub fn mid(low: &str, high: &str) -> Result<Value, Malformed> {
     };
     let (coefficient, exponent) = half.ok_or(Malformed::new("too many digits for a mid"))?;
     Ok(match i64::try_from(coefficient) {
-        Ok(coefficient) => Value::Decimal(Decimal {
-            coefficient,
-            exponent,
-        }),
+        Ok(coefficient) => Value::Decimal(Decimal { coefficient, exponent }),
         Err(_) => Value::Literal(format!("{coefficient}e{exponent}")),
     })
 }
@@ -73,8 +64,7 @@ struct Parts<'a> {
 
 impl<'a> Parts<'a> {
     fn read(text: &'a str) -> Result<Self, Malformed> {
-        let not_a_number =
-            || Malformed::new(format!("not a decimal number: {:?}", beginning(text)));
+        let not_a_number = || Malformed::new(format!("not a decimal number: {:?}", beginning(text)));
         let (negative, rest) = match text.strip_prefix('-') {
             Some(rest) => (true, rest),
             None => (false, text),
@@ -88,36 +78,18 @@ impl<'a> Parts<'a> {
             Some(parts) => parts,
             None => (mantissa, ""),
         };
-        if whole.is_empty()
-            || !whole
-                .bytes()
-                .chain(fraction.bytes())
-                .all(|byte| byte.is_ascii_digit())
-        {
+        if whole.is_empty() || !whole.bytes().chain(fraction.bytes()).all(|byte| byte.is_ascii_digit()) {
             return Err(not_a_number());
         }
-        let digits = whole
-            .bytes()
-            .chain(fraction.bytes())
-            .skip_while(|byte| *byte == b'0')
-            .count();
+        let digits = whole.bytes().chain(fraction.bytes()).skip_while(|byte| *byte == b'0').count();
         if digits > MOST_DIGITS {
             return Err(Malformed::new(format!("a number of {digits} digits")));
         }
-        let exponent = i64::try_from(fraction.len())
-            .ok()
-            .and_then(|places| shift.checked_sub(places));
+        let exponent = i64::try_from(fraction.len()).ok().and_then(|places| shift.checked_sub(places));
         let exponent = exponent.filter(|exponent| EXPONENTS.contains(exponent));
         let exponent = exponent.and_then(|exponent| i32::try_from(exponent).ok());
-        let exponent = exponent.ok_or(Malformed::new(
-            "a number beyond the exponents -1000 to 1000",
-        ))?;
-        Ok(Self {
-            negative,
-            whole,
-            fraction,
-            exponent,
-        })
+        let exponent = exponent.ok_or(Malformed::new("a number beyond the exponents -1000 to 1000"))?;
+        Ok(Self { negative, whole, fraction, exponent })
     }
 
     /// The signed coefficient, when 64 bits hold it.
@@ -127,11 +99,7 @@ impl<'a> Parts<'a> {
 
     /// The signed coefficient, when 128 bits hold it.
     fn wide(&self) -> Option<i128> {
-        let digits = self
-            .whole
-            .bytes()
-            .chain(self.fraction.bytes())
-            .map(|byte| i128::from(byte - b'0'));
+        let digits = self.whole.bytes().chain(self.fraction.bytes()).map(|byte| i128::from(byte - b'0'));
         let mut wide = 0_i128;
         for digit in digits {
             wide = wide.checked_mul(10)?.checked_add(digit)?;
@@ -155,10 +123,7 @@ fn shift_of(text: &str) -> Option<i64> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let size = digits
-        .parse::<i64>()
-        .unwrap_or(i64::MAX)
-        .min(i64::from(i32::MAX));
+    let size = digits.parse::<i64>().unwrap_or(i64::MAX).min(i64::from(i32::MAX));
     Some(if text.starts_with('-') { -size } else { size })
 }
 
@@ -175,10 +140,7 @@ mod tests {
     use super::*;
 
     fn exact(coefficient: i64, exponent: i32) -> Result<Value, Malformed> {
-        Ok(Value::Decimal(Decimal {
-            coefficient,
-            exponent,
-        }))
+        Ok(Value::Decimal(Decimal { coefficient, exponent }))
     }
 
     #[test]
@@ -190,14 +152,8 @@ mod tests {
         assert_eq!(decimal("1.50E+3"), exact(150, 1));
         assert_eq!(decimal("9223372036854775807"), exact(i64::MAX, 0));
         assert_eq!(decimal("-9223372036854775808"), exact(i64::MIN, 0));
-        assert_eq!(
-            decimal("9223372036854775808"),
-            Ok(Value::Literal("9223372036854775808".into()))
-        );
-        assert_eq!(
-            decimal("0.0000000000000000000000000000000000000000001"),
-            exact(1, -43)
-        );
+        assert_eq!(decimal("9223372036854775808"), Ok(Value::Literal("9223372036854775808".into())));
+        assert_eq!(decimal("0.0000000000000000000000000000000000000000001"), exact(1, -43));
         let longest = "9".repeat(78);
         assert_eq!(decimal(&longest), Ok(Value::Literal(longest.clone())));
         assert_eq!(decimal("1e1000"), exact(1, 1000));
@@ -245,10 +201,7 @@ mod tests {
         assert_eq!(mid("1.5", "2"), exact(175, -2));
         assert_eq!(mid("-1", "2"), exact(5, -1));
         assert_eq!(mid("1e2", "1"), exact(505, -1));
-        assert_eq!(
-            mid("9223372036854775807", "9223372036854775807"),
-            exact(i64::MAX, 0)
-        );
+        assert_eq!(mid("9223372036854775807", "9223372036854775807"), exact(i64::MAX, 0));
         assert_eq!(
             mid("9223372036854775807", "9223372036854775806"),
             Ok(Value::Literal("92233720368547758065e-1".into()))

@@ -23,10 +23,7 @@ pub fn parse<T: DeserializeOwned>(settings: &str) -> Result<T, SettingsError> {
             why: error.into_inner().to_string(),
         }
     })?;
-    json.end().map_err(|error| SettingsError {
-        field: String::new(),
-        why: error.to_string(),
-    })?;
+    json.end().map_err(|error| SettingsError { field: String::new(), why: error.to_string() })?;
     Ok(parsed)
 }
 
@@ -46,19 +43,10 @@ mod tests {
     fn the_field_is_named() {
         assert_eq!(parse("{}"), Ok(Settings { depth: 0 }));
         assert_eq!(parse(r#"{"depth":5}"#), Ok(Settings { depth: 5 }));
-        assert_eq!(
-            parse::<Settings>(r#"{"depth":"five"}"#).unwrap_err().field,
-            "depth"
-        );
+        assert_eq!(parse::<Settings>(r#"{"depth":"five"}"#).unwrap_err().field, "depth");
         let unknown = parse::<Settings>(r#"{"deep":5}"#).unwrap_err();
         assert_eq!(unknown.field, "deep");
-        assert!(
-            unknown
-                .why
-                .contains("unknown field `deep`, expected `depth`"),
-            "{}",
-            unknown.why
-        );
+        assert!(unknown.why.contains("unknown field `deep`, expected `depth`"), "{}", unknown.why);
         assert_eq!(parse::<Settings>("7").unwrap_err().field, "");
         assert!(parse::<Settings>("{} {}").is_err());
     }

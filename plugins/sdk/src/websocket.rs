@@ -2,10 +2,7 @@
 
 use std::{borrow::Cow, fmt};
 
-use crate::{
-    Context, Error, Frame, Header, Key, Observation, Plugin, Rejection, Request, Response,
-    Subscription,
-};
+use crate::{Context, Error, Frame, Header, Key, Observation, Plugin, Rejection, Request, Response, Subscription};
 
 /// A plugin that streams.
 pub trait WebSocket: Plugin {
@@ -18,18 +15,10 @@ pub trait WebSocket: Plugin {
     ) -> Result<Step, Error>;
 
     /// The frames that subscribe to these ids.
-    fn subscribe(
-        &mut self,
-        context: &Context,
-        subscriptions: &[Subscription],
-    ) -> Result<Vec<Frame>, Error>;
+    fn subscribe(&mut self, context: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error>;
 
     /// The frames that end these subscriptions.
-    fn unsubscribe(
-        &mut self,
-        context: &Context,
-        subscriptions: &[Subscription],
-    ) -> Result<Vec<Frame>, Error>;
+    fn unsubscribe(&mut self, context: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error>;
 
     /// The frames of a heartbeat, for the venues that want one from the client.
     fn heartbeat(&mut self, context: &Context) -> Vec<Frame> {
@@ -39,12 +28,7 @@ pub trait WebSocket: Plugin {
 
     /// Reads one frame. A frame that means nothing to the host gives no event. An error makes the frame `malformed`
     /// and costs only what of the frame was not read yet: events pushed before it stay.
-    fn handle(
-        &mut self,
-        context: &Context,
-        frame: &Frame,
-        events: &mut Events,
-    ) -> Result<(), Malformed>;
+    fn handle(&mut self, context: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed>;
 }
 
 /// What to do next towards a connection.
@@ -71,10 +55,7 @@ pub struct Endpoint {
 impl Step {
     /// Opens a connection to this URL, with nothing special about it.
     pub fn dial(url: impl Into<String>) -> Self {
-        Self::Dial(Endpoint {
-            url: url.into(),
-            ..Endpoint::default()
-        })
+        Self::Dial(Endpoint { url: url.into(), ..Endpoint::default() })
     }
 }
 
@@ -174,10 +155,7 @@ impl Events {
         let mut events = Self(Vec::with_capacity(frames.len()));
         for (index, frame) in (0..).zip(frames) {
             if let Err(malformed) = plugin.handle(context, frame, &mut events) {
-                events.0.push(Event::Malformed {
-                    index,
-                    text: malformed.0.into_owned(),
-                });
+                events.0.push(Event::Malformed { index, text: malformed.0.into_owned() });
             }
         }
         events.0

@@ -1,0 +1,110 @@
+//! What a venue says is what a reader reads.
+
+use feedgate::observation::ValueKind;
+use feedgate::store::State;
+use feedgate_tests::{Kind, Options};
+
+use super::{FEEDS, PLUGINS, STREAM, section, venue};
+use crate::support::Running;
+
+/// Odd on purpose: zeros at the end, nothing before the point, more digits than a float or 64 bits hold, and what was
+/// once served as 1.
+const PRICES: [&str; 4] = ["65114.20", "0.00000012", "12345678901234567890", "0.10"];
+
+/// For each feed: what its values are, and whether the venue gives them a time.
+fn meaning(feed: &str) -> (ValueKind, bool) {
+    match feed {
+        "binance-ws" | "coinbase-ws" | "kraken-ws" => (ValueKind::LastTrade, true),
+        "coingecko-http" => (ValueKind::Index, true),
+        _ => (ValueKind::LastTrade, false),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_value_of_every_venue_arrives_character_for_character() {
+    let mut config = String::new();
+    let mut rows = Vec::new();
+    for feed in FEEDS {
+        let venue = venue(feed.kind, Options::default()).await;
+        config += &section(feed.name, &venue, feed.more);
+        rows.push((feed, venue));
+    }
+    let daemon = Running::start(&config, &PLUGINS).await;
+    for (feed, _) in &rows {
+        for id in feed.ids {
+            daemon.state(feed.name, id, State::Fresh).await;
+        }
+    }
+    for price in PRICES {
+        for (feed, venue) in &rows {
+            venue.push_price(feed.ids[0], price);
+        }
+        for (feed, _) in &rows {
+            let (kind, has_time) = meaning(feed.name);
+            let reading = daemon.value(feed.name, feed.ids[0], price).await;
+            assert_eq!(&*reading.reason, "", "{}", feed.name);
+            let held = reading.held.expect("it has a value");
+            assert_eq!(held.observed_at.is_some(), has_time, "{}", feed.name);
+            if let Some(time) = held.observed_at {
+                let apart = held.received_at.since(time).max(time.since(held.received_at));
+                assert!(apart < 10_000_000_000, "{}: {} ns from the receipt", feed.name, apart);
+            }
+            assert_eq!(daemon.status().provider(feed.name).info().kind, Some(kind), "{}", feed.name);
+        }
+    }
+    for (feed, venue) in rows {
+        assert_eq!(venue.stats().violations, [""; 0], "{}", feed.name);
+    }
+    daemon.stop().await;
+}
+
+/// Between a bid and an ask one unit on either side lies the price itself; an uneven sum needs one digit more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mid_is_exact_and_says_that_it_is_one() {
+    let venue = venue(Kind::Binance, Options::default()).await;
+    let more = format!("settings = {{ price = \"mid\" }}\n{STREAM}");
+    let daemon = Running::start(&section("mid", &venue, &more), &["binance"]).await;
+    daemon.state("mid", "BTCUSDT", State::Fresh).await;
+    for price in PRICES {
+        venue.push_price("BTCUSDT", price);
+        daemon.value("mid", "BTCUSDT", price).await;
+    }
+    let frame = |update: u64, bid: &str, ask: &str| {
+        format!(
+            r#"{{"stream":"ethusdt@bookTicker","data":{{"u":{update},"s":"ETHUSDT","b":"{bid}","B":"1","a":"{ask}","A":"1"}}}}"#
+        )
+    };
+    // Later than any number of the venue's own.
+    venue.send_raw(frame(u64::MAX / 2, "0.3521", "0.3526"));
+    daemon.value("mid", "ETHUSDT", "0.35235").await;
+    assert_eq!(daemon.status().provider("mid").info().kind, Some(ValueKind::Mid));
+    daemon.stop().await;
+}
+
+/// An empty side of a book, a product that never traded: no price is not a price of nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zero_for_want_of_a_price_is_no_value() {
+    let mut config = String::new();
+    let mut rows = Vec::new();
+    for feed in FEEDS {
+        let id = feed.ids[0];
+        let options = Options { tick: None, ..Options::default() }.with_prices([(id, "0"), (feed.ids[1], "1.5")]);
+        let venue = venue(feed.kind, options).await;
+        config += &section(feed.name, &venue, feed.more);
+        rows.push((feed, venue));
+    }
+    let daemon = Running::start(&config, &PLUGINS).await;
+    for (feed, venue) in &rows {
+        daemon.until("its id is asked for", |_| {
+            venue.stats().subscribed.contains_key(feed.ids[0]) || venue.stats().requests > 0
+        })
+        .await;
+        venue.push_price(feed.ids[0], "0.00");
+        venue.push_price(feed.ids[1], "2.5");
+        daemon.value(feed.name, feed.ids[1], "2.5").await;
+        let reading = daemon.read(feed.name, feed.ids[0]).expect("it is asked for");
+        assert!(reading.held.is_none(), "{}: {reading:?}", feed.name);
+        assert_ne!(&*reading.reason, "", "{}", feed.name);
+    }
+    daemon.stop().await;
+}

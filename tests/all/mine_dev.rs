@@ -1,0 +1,6 @@
+//! Temporary.
+mod support;
+mod faults;
+mod misfits;
+mod plugins;
+mod tidy;
