@@ -456,8 +456,7 @@ fn provider(
             _ => Err(invalid(&format!("secrets.{name}"), "wants either env or file".to_owned())),
         })
         .collect::<Result<_, _>>()?;
-    let allow_origins =
-        raw.allow_origins.iter().map(|text| origin("allow_origins", text)).collect::<Result<_, _>>()?;
+    let allow_origins = raw.allow_origins.iter().map(|text| origin("allow_origins", text)).collect::<Result<_, _>>()?;
     let redirect_origins = raw
         .redirect_origins
         .iter()
@@ -596,7 +595,8 @@ mod tests {
     fn a_provider_is_configured_in_either_place() {
         let section = "[provider.okx]\nids = [\"A\"]\nsettings = { price = \"mid\" }\n";
         let config = Config::parse(section, Path::new("f.toml")).expect("good");
-        let beside = ProviderConfig::parse("ids = [\"A\"]\nsettings = { price = \"mid\" }\n", Path::new("okx.toml"), "okx");
+        let beside =
+            ProviderConfig::parse("ids = [\"A\"]\nsettings = { price = \"mid\" }\n", Path::new("okx.toml"), "okx");
         assert_eq!(config.providers.get("okx"), beside.as_ref().ok());
         assert_eq!(beside.expect("good").settings, r#"{"price":"mid"}"#);
     }

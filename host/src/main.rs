@@ -142,7 +142,9 @@ async fn run(command: Command, logs: cli::Logs) -> ExitCode {
     match command {
         Command::Run { config } => cli::run::run(config, &logs).await,
         #[cfg(feature = "demo")]
-        Command::Demo { time, json, plugins } => cli::demo::demo(cli::demo::Demo { limit: time, json, plugins }, &logs).await,
+        Command::Demo { time, json, plugins } => {
+            cli::demo::demo(cli::demo::Demo { limit: time, json, plugins }, &logs).await
+        }
         Command::Check { config, json } => {
             logs.start("warn");
             cli::check::check(&config, json)

@@ -62,17 +62,8 @@ pub enum Outcome {
     UnknownKey,
 }
 
-const OUTCOMES: [&str; 9] = [
-    "observed",
-    "unchanged",
-    "older",
-    "duplicate",
-    "unresolved",
-    "rejected",
-    "malformed",
-    "unusable",
-    "unknown-key",
-];
+const OUTCOMES: [&str; 9] =
+    ["observed", "unchanged", "older", "duplicate", "unresolved", "rejected", "malformed", "unusable", "unknown-key"];
 
 /// Which export was called.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -91,9 +82,8 @@ const CALLS: [&str; 7] =
     ["open", "connect", "subscribe", "heartbeat", "handle-messages", "create-requests", "parse-response"];
 
 /// From 1 µs to 1 s: a parse of one frame takes one or two, a configure of an interpreter tens of thousands.
-const CALL_BUCKETS: [f64; 13] = [
-    0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.025, 0.1, 1.0,
-];
+const CALL_BUCKETS: [f64; 13] =
+    [0.000_001, 0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_5, 0.001, 0.005, 0.025, 0.1, 1.0];
 
 /// Every metric of the process.
 pub struct Metrics {
@@ -149,7 +139,11 @@ impl Default for Metrics {
         let r = &mut registry;
         r.register("connections_open", "WebSocket connections that are open", metrics.connections_open.clone());
         r.register("connects", "WebSocket connections that were opened", metrics.connects.clone());
-        r.register("disconnects", "WebSocket connections and attempts that ended, by cause", metrics.disconnects.clone());
+        r.register(
+            "disconnects",
+            "WebSocket connections and attempts that ended, by cause",
+            metrics.disconnects.clone(),
+        );
         r.register("frames_received", "WebSocket messages received", metrics.frames_received.clone());
         r.register("bytes_received", "Payload bytes received", metrics.bytes_received.clone());
         r.register("frames_sent", "WebSocket messages sent", metrics.frames_sent.clone());
@@ -179,9 +173,8 @@ impl Metrics {
             frames_received: self.frames_received.get_or_create_owned(&provider()),
             bytes_received: self.bytes_received.get_or_create_owned(&provider()),
             frames_sent: self.frames_sent.get_or_create_owned(&provider()),
-            outcomes: OUTCOMES.map(|cause| {
-                self.outcomes.get_or_create_owned(&WithCause { provider: name.to_owned(), cause })
-            }),
+            outcomes: OUTCOMES
+                .map(|cause| self.outcomes.get_or_create_owned(&WithCause { provider: name.to_owned(), cause })),
             calls: CALLS.map(|call| self.calls.get_or_create_owned(&WithCall { provider: name.to_owned(), call })),
         }
     }

@@ -236,10 +236,7 @@ impl Default for PlausibleTimes {
     /// Ten years back, for feeds of slow things; a minute ahead, for clocks that differ. Milliseconds taken for
     /// seconds, or the other way round, lie far outside.
     fn default() -> Self {
-        Self {
-            past: std::time::Duration::from_secs(10 * 365 * 86_400),
-            future: std::time::Duration::from_secs(60),
-        }
+        Self { past: std::time::Duration::from_secs(10 * 365 * 86_400), future: std::time::Duration::from_secs(60) }
     }
 }
 
@@ -279,7 +276,24 @@ mod tests {
 
     #[test]
     fn what_is_no_finite_decimal_is_refused() {
-        for bad in ["", "NaN", "nan", "inf", "-Infinity", ".", "-", "1e", "1e+", " 1", "1 ", "1_0", "0x10", "1,5", "½", "1e5.0"] {
+        for bad in [
+            "",
+            "NaN",
+            "nan",
+            "inf",
+            "-Infinity",
+            ".",
+            "-",
+            "1e",
+            "1e+",
+            " 1",
+            "1 ",
+            "1_0",
+            "0x10",
+            "1,5",
+            "½",
+            "1e5.0",
+        ] {
             check(bad, Err(DecimalError::NotANumber));
         }
         check(&format!("{}0", U256::MAX), Err(DecimalError::TooLong));

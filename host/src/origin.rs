@@ -265,7 +265,12 @@ mod tests {
 
     fn grants() -> Grants {
         Grants::new(
-            vec![origin("https://api.venue.com"), origin("wss://ws.venue.com:9443"), origin("http://old.venue.com"), origin("https://10.0.0.1")],
+            vec![
+                origin("https://api.venue.com"),
+                origin("wss://ws.venue.com:9443"),
+                origin("http://old.venue.com"),
+                origin("https://10.0.0.1"),
+            ],
             vec![origin("http://127.0.0.1:8080")],
             vec![(origin("wss://sim.venue.com"), origin("ws://127.0.0.1:4000"))],
         )
@@ -322,11 +327,27 @@ mod tests {
     fn a_name_must_not_lead_to_a_private_address() {
         let admitted = grants().admit("https://api.venue.com/").expect("granted");
         for (address, public) in [
-            ("93.184.216.34", true), ("127.0.0.1", false), ("10.1.2.3", false), ("172.16.0.1", false),
-            ("172.32.0.1", true), ("192.168.1.1", false), ("169.254.169.254", false), ("100.64.0.1", false),
-            ("0.0.0.0", false), ("224.0.0.1", false), ("255.255.255.255", false), ("::1", false), ("::", false),
-            ("fe80::1", false), ("fd00::1", false), ("::ffff:127.0.0.1", false), ("::ffff:93.184.216.34", true),
-            ("64:ff9b::7f00:1", false), ("2002:7f00:1::", false), ("2606:2800:220:1::1", true), ("ff02::1", false),
+            ("93.184.216.34", true),
+            ("127.0.0.1", false),
+            ("10.1.2.3", false),
+            ("172.16.0.1", false),
+            ("172.32.0.1", true),
+            ("192.168.1.1", false),
+            ("169.254.169.254", false),
+            ("100.64.0.1", false),
+            ("0.0.0.0", false),
+            ("224.0.0.1", false),
+            ("255.255.255.255", false),
+            ("::1", false),
+            ("::", false),
+            ("fe80::1", false),
+            ("fd00::1", false),
+            ("::ffff:127.0.0.1", false),
+            ("::ffff:93.184.216.34", true),
+            ("64:ff9b::7f00:1", false),
+            ("2002:7f00:1::", false),
+            ("2606:2800:220:1::1", true),
+            ("ff02::1", false),
         ] {
             let address: IpAddr = address.parse().expect("an address");
             assert_eq!(admitted.address(address).is_ok(), public, "{address}");

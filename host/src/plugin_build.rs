@@ -23,7 +23,9 @@ pub enum BuildError {
     NoToolchain,
     #[error("cannot run {program}: {why}")]
     Run { program: String, why: std::io::Error },
-    #[error("apt-get could not install rustc-web and rust-web-src; install them by hand or run `rustup target add {TARGET}`")]
+    #[error(
+        "apt-get could not install rustc-web and rust-web-src; install them by hand or run `rustup target add {TARGET}`"
+    )]
     Install,
     #[error("cargo build failed in {0}")]
     Cargo(PathBuf),
@@ -50,10 +52,8 @@ pub fn build(directory: &Path, mut say: impl FnMut(&str)) -> Result<Vec<PathBuf>
             .env("RUSTC_BOOTSTRAP", "1")
             .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
     }
-    let output = cargo
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|why| BuildError::Run { program: "cargo".to_owned(), why })?;
+    let output =
+        cargo.stderr(Stdio::inherit()).output().map_err(|why| BuildError::Run { program: "cargo".to_owned(), why })?;
     if !output.status.success() {
         return Err(BuildError::Cargo(directory.to_owned()));
     }
@@ -137,7 +137,8 @@ fn command(program: &str, directory: &Path) -> Command {
     let kept = ["CARGO_HOME", "CARGO_NET_", "CARGO_HTTP_", "CARGO_REGISTRIES_", "CARGO_REGISTRY_"];
     for (name, _) in std::env::vars_os() {
         let Some(name) = name.to_str() else { continue };
-        let ours = name.starts_with("CARGO") || matches!(name, "RUSTC" | "RUSTFLAGS" | "RUSTDOCFLAGS" | "RUSTC_WRAPPER");
+        let ours =
+            name.starts_with("CARGO") || matches!(name, "RUSTC" | "RUSTFLAGS" | "RUSTDOCFLAGS" | "RUSTC_WRAPPER");
         if ours && !kept.iter().any(|prefix| name.starts_with(prefix)) {
             command.env_remove(name);
         }

@@ -50,7 +50,8 @@ pub fn read(path: &Path, max: usize) -> Result<Vec<u8>, crate::plugin::LoadError
     let failed = |e: io::Error| crate::plugin::LoadError::Read(e.to_string());
     let file = std::fs::File::open(path).map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
-    let too_large = |size: u64| crate::plugin::LoadError::TooLarge { size: usize::try_from(size).unwrap_or(usize::MAX), max };
+    let too_large =
+        |size: u64| crate::plugin::LoadError::TooLarge { size: usize::try_from(size).unwrap_or(usize::MAX), max };
     if size > max as u64 {
         return Err(too_large(size));
     }

@@ -154,7 +154,8 @@ impl Provider {
         let room = [limits.ids_per_connection, self.config.websocket.ids_per_connection].into_iter().flatten().min();
         let room = room.and_then(|room| NonZeroUsize::new(room.get() as usize));
         self.spread = assign(&keys, room, &self.spread);
-        let share = |keys: Option<&BTreeSet<Key>>| Wanted { table: table.clone(), keys: keys.cloned().unwrap_or_default() };
+        let share =
+            |keys: Option<&BTreeSet<Key>>| Wanted { table: table.clone(), keys: keys.cloned().unwrap_or_default() };
         for (number, session) in self.sessions.iter().enumerate() {
             session.send_replace(share(self.spread.get(number)));
         }
@@ -331,10 +332,8 @@ fn wanted_ids(plugin: &Plugin, config: &ProviderConfig) -> Result<Vec<(Arc<str>,
     }
     // A plugin's own list may name an id twice.
     let max_age = config.max_age.unwrap_or_else(|| default_max_age(plugin, config));
-    let ids: BTreeMap<&str, Duration> = ids
-        .iter()
-        .map(|id| (id.as_str(), config.max_age_by_id.get(id).copied().unwrap_or(max_age)))
-        .collect();
+    let ids: BTreeMap<&str, Duration> =
+        ids.iter().map(|id| (id.as_str(), config.max_age_by_id.get(id).copied().unwrap_or(max_age))).collect();
     Ok(ids.into_iter().map(|(id, max_age)| (id.into(), max_age)).collect())
 }
 

@@ -15,8 +15,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
 use crate::codec::{
-    CodecError, Context, Death, Event, Frame, HttpCodec, Incoming, Missing, OpenCodec, Outcome, Reconnect, Refusal, Rejection,
-    Response, Step, Subscription, WebSocketCodec,
+    CodecError, Context, Death, Event, Frame, HttpCodec, Incoming, Missing, OpenCodec, Outcome, Reconnect, Refusal,
+    Rejection, Response, Step, Subscription, WebSocketCodec,
 };
 use crate::observation::{Key, Observation, Value};
 use crate::plugin::{Plugin, PluginInstance};
@@ -79,11 +79,16 @@ pub fn open(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
 /// The header, if the recording begins with one.
 pub fn header(lines: &mut dyn BufRead) -> Result<Header, ReplayError> {
     let mut line = String::new();
-    lines.take(MAX_LINE).read_line(&mut line)?;
+    lines.take(MAX_LINE).read_line(&mut line).map_err(unreadable(1))?;
     match parse(&line, 1)? {
         Record::Header(header) => Ok(header),
         _ => Ok(Header::default()),
     }
+}
+
+/// Text that is none, or a compressed recording that ends too early.
+fn unreadable(line: usize) -> impl Fn(std::io::Error) -> ReplayError {
+    move |error| ReplayError::Line { line, why: format!("cannot be read: {error}") }
 }
 
 fn parse(line: &str, number: usize) -> Result<Record, ReplayError> {
@@ -101,7 +106,10 @@ pub async fn replay(
     let subscriptions: Vec<Subscription> = ids
         .iter()
         .enumerate()
-        .map(|(number, id)| Subscription { key: Key(u32::try_from(number).unwrap_or(u32::MAX)), id: id.as_str().into() })
+        .map(|(number, id)| Subscription {
+            key: Key(u32::try_from(number).unwrap_or(u32::MAX)),
+            id: id.as_str().into(),
+        })
         .collect();
     let open = plugin.configured(Arc::from("replay"), settings.to_owned());
     if let Err(death @ Death::Settings { .. }) = open.open().await {
@@ -119,7 +127,7 @@ pub async fn replay(
     let mut line = String::new();
     for number in 1.. {
         line.clear();
-        if lines.take(MAX_LINE).read_line(&mut line)? == 0 {
+        if lines.take(MAX_LINE).read_line(&mut line).map_err(unreadable(number))? == 0 {
             break;
         }
         if line.trim().is_empty() {
@@ -258,7 +266,8 @@ impl Replay<'_> {
                 Ok(Step::Dial(endpoint)) => {
                     self.event(&at, "dial", json!({ "url": endpoint.url }));
                     live.codec = Some(codec);
-                    let waits = self.plugin.description().websocket.as_ref().is_some_and(|limits| limits.waits_for_ready);
+                    let waits =
+                        self.plugin.description().websocket.as_ref().is_some_and(|limits| limits.waits_for_ready);
                     if !waits {
                         self.subscribe(&mut live, &at).await;
                     }

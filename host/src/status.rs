@@ -2,6 +2,7 @@
 //! around it; written by whoever does the work, read by `api/`.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
@@ -19,6 +20,8 @@ pub struct Status {
     providers: Mutex<BTreeMap<String, Arc<ProviderStatus>>>,
     plugins: Mutex<BTreeMap<String, PluginStatus>>,
     config: Mutex<ConfigStatus>,
+    /// Whether every file that lay there at the start was dealt with.
+    settled: AtomicBool,
 }
 
 impl Default for Status {
@@ -30,6 +33,7 @@ impl Default for Status {
             providers: Mutex::default(),
             plugins: Mutex::default(),
             config: Mutex::default(),
+            settled: AtomicBool::new(false),
         }
     }
 }
@@ -84,8 +88,15 @@ impl Status {
         lock(&self.config).clone()
     }
 
+    /// Every file that lay there at the start was dealt with: all providers are known.
+    pub fn set_settled(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
     /// The enabled providers that have not been fresh yet, each with a reason. Ready when empty.
     pub fn not_ready(&self) -> Vec<(String, String)> {
+        let starting = (!self.settled.load(Ordering::Relaxed))
+            .then(|| ("feedgate".to_owned(), "the files of the start are still being read".to_owned()));
         let missing = self.providers().into_iter().filter_map(|provider| {
             let info = provider.info();
             let slots = self.store.find(&provider.name);
@@ -100,7 +111,7 @@ impl Status {
             };
             Some((provider.name.to_string(), reason.unwrap_or_else(|| "no fresh value yet".to_owned())))
         });
-        missing.collect()
+        starting.into_iter().chain(missing).collect()
     }
 }
 

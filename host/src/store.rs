@@ -284,10 +284,12 @@ impl Slot {
             None => State::Waiting,
         };
         let reason = match (state, age) {
-            (State::Stale, Some(age)) => {
-                format!("last known to be true {:.1} s ago, max_age is {:.1} s", age.as_secs_f64(), max_age.as_secs_f64())
-                    .into()
-            }
+            (State::Stale, Some(age)) => format!(
+                "last known to be true {:.1} s ago, max_age is {:.1} s",
+                age.as_secs_f64(),
+                max_age.as_secs_f64()
+            )
+            .into(),
             _ => lock(&self.reason).clone(),
         };
         Reading { provider: provider.clone(), id: self.subscription.id.clone(), state, reason, max_age, held }
@@ -307,8 +309,7 @@ impl Slot {
                 continue;
             }
             let words: [u64; WORDS] = std::array::from_fn(|at| self.words[at].load(Ordering::Relaxed));
-            let payload =
-                if words[FLAGS] & 0xff == TAG_PAYLOAD { lock(&self.payload).clone() } else { None };
+            let payload = if words[FLAGS] & 0xff == TAG_PAYLOAD { lock(&self.payload).clone() } else { None };
             fence(Ordering::Acquire);
             if self.version.load(Ordering::Relaxed) == before {
                 return decode(&words, payload, now);
@@ -324,7 +325,9 @@ fn decode(words: &[u64; WORDS], payload: Option<Arc<Value>>, now: u64) -> Option
             let [a, b, c, d] = [0, 1, 2, 3].map(|place| u128::from(words[COEFFICIENT + place]));
             let exponent = (flags >> EXPONENT_SHIFT) as u16;
             let magnitude = U256::from_words(d << 64 | c, b << 64 | a);
-            Value::Decimal(Decimal::from_parts(flags & NEGATIVE != 0, magnitude, i64::from(exponent.cast_signed())).ok()?)
+            Value::Decimal(
+                Decimal::from_parts(flags & NEGATIVE != 0, magnitude, i64::from(exponent.cast_signed())).ok()?,
+            )
         }
         TAG_FALSE => Value::Flag(false),
         TAG_TRUE => Value::Flag(true),
@@ -573,8 +576,10 @@ mod tests {
         check(&[("1#5", 0), ("2#1", 1)], "2#1");
         check(&[("1@10", 0), ("2", 0)], "2");
         check(&[("-0.5", 0)], "-0.5");
-        check(&[("115792089237316195423570985008687907853269984665640564039457584007913129639935", 0)],
-              "115792089237316195423570985008687907853269984665640564039457584007913129639935");
+        check(
+            &[("115792089237316195423570985008687907853269984665640564039457584007913129639935", 0)],
+            "115792089237316195423570985008687907853269984665640564039457584007913129639935",
+        );
         check(&[("1", 0), ("words", 0)], "words");
         check(&[("words", 0), ("1", 0)], "1");
     }
@@ -638,7 +643,10 @@ mod tests {
                 for n in 0..200_000_i64 {
                     let text = if n % 100 == 0 { Some(n.to_string()) } else { None };
                     let value = text.map_or_else(|| Value::Decimal(Decimal::new(n, 0).expect("in range")), Value::Text);
-                    slot.write(Observation { key: Key(0), value, observed_at: Some(UnixNanos(n)), sequence: Some(n as u64) }, provider.receipt(0));
+                    slot.write(
+                        Observation { key: Key(0), value, observed_at: Some(UnixNanos(n)), sequence: Some(n as u64) },
+                        provider.receipt(0),
+                    );
                 }
                 stop.store(true, Ordering::Relaxed);
             });

@@ -124,6 +124,7 @@ impl Daemon {
             autostarted: BTreeSet::new(),
             waiting: VecDeque::new(),
             loading: JoinSet::new(),
+            looks: 0,
             running: BTreeMap::new(),
         };
         tasks.spawn(supervisor.run(stop.subscribe(), received));
@@ -191,6 +192,8 @@ struct Supervisor {
     autostarted: BTreeSet<String>,
     waiting: VecDeque<String>,
     loading: JoinSet<(String, Result<Plugin, LoadError>)>,
+    /// How often the directory was listed.
+    looks: u32,
     running: BTreeMap<String, Provider>,
 }
 
@@ -227,6 +230,10 @@ impl Supervisor {
                 Happened::Stop => break,
             }
             self.load_next();
+            // A file counts at the second look.
+            if self.looks >= 2 && self.waiting.is_empty() && self.loading.is_empty() {
+                self.status.set_settled();
+            }
         }
         let mut stopping = JoinSet::new();
         for (_, provider) in std::mem::take(&mut self.running) {
@@ -238,6 +245,7 @@ impl Supervisor {
 
     /// Compares the files with what was seen of them, and mends what broke.
     async fn look(&mut self) {
+        self.looks = self.looks.saturating_add(1);
         let mut changed = false;
         if let Some(path) = self.config_path.clone() {
             for change in self.config_planner.handle_listing(config_listing(&path)) {
@@ -264,7 +272,8 @@ impl Supervisor {
             Err(why) => {
                 let why = format!("plugins_dir cannot be read: {why}");
                 tracing::warn!(path = %directory.display(), "{why}");
-                self.errors.insert(directory.clone(), ConfigError { path: directory, line: None, field: String::new(), why });
+                self.errors
+                    .insert(directory.clone(), ConfigError { path: directory, line: None, field: String::new(), why });
                 self.publish_config();
             }
         }
@@ -381,7 +390,8 @@ impl Supervisor {
     fn publish_config(&self) {
         let twice = self.beside.keys().filter(|stem| self.config.providers.contains_key(*stem));
         let twice = twice.map(|stem| {
-            let why = format!("provider {stem} has a section in the main configuration, which counts; remove one of the two");
+            let why =
+                format!("provider {stem} has a section in the main configuration, which counts; remove one of the two");
             ConfigError { path: self.beside_path(stem), line: None, field: String::new(), why }
         });
         let errors = self.errors.values().cloned().chain(twice).map(|error| error.to_string());
@@ -596,7 +606,8 @@ impl Supervisor {
                 }
             });
             let refused = self.refusals.values().filter(|(refused, _)| refused == stem).map(|(_, why)| why);
-            let error: Vec<&str> = self.plugin_errors.get(stem).into_iter().chain(refused).map(String::as_str).collect();
+            let error: Vec<&str> =
+                self.plugin_errors.get(stem).into_iter().chain(refused).map(String::as_str).collect();
             let error = error.join("; ");
             self.status.set_plugin(stem, Some(PluginStatus { loaded, error, providers: users(stem) }));
         }

@@ -43,7 +43,8 @@ fn section(name: &str, transport: &str, origin: &str, settings: &str) -> String 
     )
 }
 
-const LIMITS: &str = "[plugin_limits]\ninit_ms = 300\nbuild_ms = 100\nparse_ms = 100\nmax_memory_mib = 16\nmax_result_kib = 1024\n";
+const LIMITS: &str =
+    "[plugin_limits]\ninit_ms = 300\nbuild_ms = 100\nparse_ms = 100\nmax_memory_mib = 16\nmax_result_kib = 1024\n";
 
 /// The provider misbehaves as told; its neighbour on the same plugin stays fresh, and the reason names the trouble.
 async fn check(transport: &str, settings: &str, words: &[&str]) {
@@ -53,11 +54,8 @@ async fn check(transport: &str, settings: &str, words: &[&str]) {
 async fn check_within(limits: &str, transport: &str, settings: &str, words: &[&str]) {
     let (stream, http) = (streaming().await, polled("0 1.50\n1 1.50").await);
     let origin = if transport == "http" { http.origin() } else { stream.origin() };
-    let config = [
-        limits.to_owned(),
-        section("good", transport, &origin, "{}"),
-        section("bad", transport, &origin, settings),
-    ];
+    let config =
+        [limits.to_owned(), section("good", transport, &origin, "{}"), section("bad", transport, &origin, settings)];
     let running = Running::start(&config.concat(), &["guest"]).await;
     running
         .reading("bad", "a", &format!("told of {words:?}"), |reading| {
@@ -321,7 +319,8 @@ async fn a_plugin_that_wants_to_reconnect_all_the_time_makes_no_storm() {
         peer.gone().await;
     };
     let venue = ScriptedWs::start(script).await.expect("a free port");
-    let config = section("p", "websocket", &venue.origin(), "{}").replace("backoff_max_ms = 200", "backoff_max_ms = 5000");
+    let config =
+        section("p", "websocket", &venue.origin(), "{}").replace("backoff_max_ms = 200", "backoff_max_ms = 5000");
     let started = std::time::Instant::now();
     let running = Running::start(&config, &["guest"]).await;
     venue.connected(6).await;

@@ -40,7 +40,7 @@ const STREAM: &str = "transports = [\"websocket\"]
 websocket = { backoff_first_ms = 20, backoff_max_ms = 100, connect_timeout_ms = 2000, idle_timeout_ms = 2000 }";
 const POLL: &str = "transports = [\"http\"]
 http = { poll_interval_ms = 50, backoff_first_ms = 20, backoff_max_ms = 100 }";
-const SLOW_POLL: &str = "transports = [\"http\"]\nhttp = { poll_interval_ms = 500, backoff_first_ms = 500 }";
+const SLOW_POLL: &str = "transports = [\"http\"]\nhttp = { poll_interval_ms = 1000, backoff_first_ms = 500 }";
 
 fn feed(name: &str) -> Feed {
     FEEDS.into_iter().find(|feed| feed.name == name).expect("a name of the table")

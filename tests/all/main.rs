@@ -4,7 +4,6 @@
 //! `support` starts daemons and waits for what they say. Nothing sleeps: a test waits for a state, with a deadline.
 
 #![expect(clippy::disallowed_methods, reason = "tests may ask the clock for a deadline")]
-
 #![expect(unreachable_pub, reason = "everything here is reached from this crate only, and says so by being a test")]
 
 mod support;

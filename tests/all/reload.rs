@@ -91,15 +91,16 @@ async fn a_dropped_plugin_becomes_readable_values() {
     let venue = kraken().await;
     let ids = "ids = [\"BTC/USD\"]";
     let beside = format!("{}\n{ids}\n", redirected(&venue));
-    for (configured, main, beside) in [
-        ("by a section", section("kraken", &venue, ids), None),
-        ("by a file beside it", String::new(), Some(beside)),
-    ] {
+    for (configured, main, beside) in
+        [("by a section", section("kraken", &venue, ids), None), ("by a file beside it", String::new(), Some(beside))]
+    {
         let running = Running::start(&main, &[]).await;
         if let Some(beside) = beside {
             running.drop_file("kraken.toml", beside.as_bytes());
         }
-        running.until(configured, |status| status.provider("kraken").info().reason.contains("kraken.wasm is not there")).await;
+        running
+            .until(configured, |status| status.provider("kraken").info().reason.contains("kraken.wasm is not there"))
+            .await;
         running.drop_file("kraken.wasm", &bytes_of("kraken"));
         let reading = running.value("kraken", "BTC/USD", "100.5").await;
         assert_eq!(reading.state, State::Fresh, "{configured}");
@@ -177,7 +178,9 @@ async fn a_file_that_is_written_in_pieces_runs_once_it_is_whole() {
 async fn what_is_no_plugin_file_is_ignored() {
     let running = Running::start("autostart = true", &[]).await;
     let directory = running.plugins_dir();
-    for name in [".kraken.wasm", ".kraken.wasm.tmp", "kraken.wasm~", "kraken.wasm.part", "kraken.so", "kraken", "a b.wasm"] {
+    for name in
+        [".kraken.wasm", ".kraken.wasm.tmp", "kraken.wasm~", "kraken.wasm.part", "kraken.so", "kraken", "a b.wasm"]
+    {
         std::fs::write(directory.join(name), bytes_of("kraken")).expect("writable");
     }
     std::fs::create_dir(directory.join("folder.wasm")).expect("writable");
@@ -290,9 +293,8 @@ async fn one_bad_file_at_the_start_does_not_stop_the_others() {
 async fn a_build_that_refuses_the_settings_leaves_the_one_before() {
     let binance = binance().await;
     let kraken = kraken().await;
-    let origins = [redirected(&binance), redirected(&kraken)].map(|line| {
-        line.trim_start_matches("redirect_origins = {").trim_end_matches('}').trim().to_owned()
-    });
+    let origins = [redirected(&binance), redirected(&kraken)]
+        .map(|line| line.trim_start_matches("redirect_origins = {").trim_end_matches('}').trim().to_owned());
     let config = |settings: &str| {
         format!("[provider.venue]\nids = [\"BTCUSDT\"]\nredirect_origins = {{ {} }}\n{settings}\n", origins.join(", "))
     };
@@ -374,7 +376,9 @@ async fn a_deleted_plugin_stops_its_provider_and_its_values_age_in_sight() {
 async fn a_plugin_deleted_while_it_is_being_loaded_does_not_run() {
     let running = Running::start("[provider.coinbase]", &["coinbase"]).await;
     let reason = || running.status().provider("coinbase").info().reason;
-    running.until("it is being loaded", |_| reason().contains("is being loaded") || !reason().contains("not there")).await;
+    running
+        .until("it is being loaded", |_| reason().contains("is being loaded") || !reason().contains("not there"))
+        .await;
     running.remove_file("coinbase.wasm");
     running.until("it is gone", |_| reason().contains("is not there")).await;
     everything_was_seen(&running).await;
@@ -396,7 +400,9 @@ async fn two_providers_use_one_plugin() {
 
     let next = build("kraken", "next");
     running.drop_file("kraken.wasm", &next);
-    running.until("both run it", |_| ["one", "two"].map(|name| runs(&running, name)) == [digest(&next), digest(&next)]).await;
+    running
+        .until("both run it", |_| ["one", "two"].map(|name| runs(&running, name)) == [digest(&next), digest(&next)])
+        .await;
     running.write_config(&ids("two", "ETH/USD"));
     running.until("one is gone", |status| status.providers().len() == 1).await;
     assert_eq!(listed(&running, "kraken").expect("it runs").providers, ["two"]);
@@ -412,7 +418,9 @@ async fn ids_and_ages_change_without_a_new_connection() {
     running.value("kraken", "BTC/USD", "100.5").await;
     running.value("kraken", "ETH/USD", "20.25").await;
 
-    running.write_config(&config("ids = [\"BTC/USD\", \"SOL/USD\"]\nmax_age_ms = 7000\nmax_age_ms_by_id = { \"SOL/USD\" = 9000 }"));
+    running.write_config(&config(
+        "ids = [\"BTC/USD\", \"SOL/USD\"]\nmax_age_ms = 7000\nmax_age_ms_by_id = { \"SOL/USD\" = 9000 }",
+    ));
     running.value("kraken", "SOL/USD", "3.125").await;
     assert!(running.read("kraken", "ETH/USD").is_none());
     venue.wait(|stats| stats.subscribed.keys().eq(["BTC/USD", "SOL/USD"])).await;
@@ -469,7 +477,10 @@ async fn an_invalid_configuration_is_refused_by_file_line_and_field() {
         ("max_age_ms = -1", "feedgate.toml:4: provider.kraken.max_age_ms: "),
         ("transports = [\"carrier\"]", "feedgate.toml:4: provider.kraken.transports: unknown variant"),
         ("allow_origins = [\"wss://x.com/path\"]", "feedgate.toml:4: provider.kraken.allow_origins: an origin is"),
-        ("http = { poll_interval_ms = 0 }", "feedgate.toml:4: provider.kraken.http.poll_interval_ms: must be at least 1"),
+        (
+            "http = { poll_interval_ms = 0 }",
+            "feedgate.toml:4: provider.kraken.http.poll_interval_ms: must be at least 1",
+        ),
         ("max_age_ms_by_id = { NOPE = 1 }", "feedgate.toml:4: provider.kraken.max_age_ms_by_id: \"NOPE\" is not among"),
         ("ids = [\"A\"]", "feedgate.toml:4: provider.kraken.ids: duplicate key"),
         ("max_age_ms", "feedgate.toml:4: provider.kraken"),
@@ -480,7 +491,9 @@ async fn an_invalid_configuration_is_refused_by_file_line_and_field() {
         assert!(error().starts_with(&*running.directory.path().to_string_lossy()), "{}", error());
     }
     running.write_config(&good.replace("[\"BTC/USD\"]", "[\"BTC/USD\", \"BTC/USD\"]"));
-    running.until("twice", |_| error().contains("feedgate.toml:3: provider.kraken.ids: \"BTC/USD\" is there twice")).await;
+    running
+        .until("twice", |_| error().contains("feedgate.toml:3: provider.kraken.ids: \"BTC/USD\" is there twice"))
+        .await;
     assert_eq!(running.status().config().loaded_at, before);
     venue.push_price("BTC/USD", "101.5");
     running.value("kraken", "BTC/USD", "101.5").await;
@@ -639,7 +652,10 @@ async fn a_provider_that_cannot_run_fails_with_its_reason_and_runs_when_mended()
     assert!(reason.contains("secrets.api_key: ") && reason.contains("key cannot be read"), "{reason}");
     for (rest, expected) in [
         ("secrets = { api_key = { env = \"FEEDGATE_TEST_NOT_SET\" } }", "FEEDGATE_TEST_NOT_SET is not set"),
-        ("http = { poll_interval_ms = 50 }", "http.poll_interval_ms = 50 is beyond the venue's 20000; set loosen_limits"),
+        (
+            "http = { poll_interval_ms = 50 }",
+            "http.poll_interval_ms = 50 is beyond the venue's 20000; set loosen_limits",
+        ),
         ("http = { max_in_flight = 3 }", "http.max_in_flight = 3 is beyond the venue's 2; set loosen_limits"),
         ("transports = [\"websocket\"]", "transports: the plugin does not speak websocket"),
         ("settings = { plan = \"free\" }", "plan"),

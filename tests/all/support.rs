@@ -25,8 +25,7 @@ pub fn compiled(name: &str) -> &'static Path {
     static BUILT: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let build = |directory: PathBuf| {
-            plugin_build::build(&directory, |line| eprintln!("{line}"))
-                .unwrap_or_else(|error| panic!("{error}"))
+            plugin_build::build(&directory, |line| eprintln!("{line}")).unwrap_or_else(|error| panic!("{error}"))
         };
         let files = build(root().join("plugins")).into_iter().chain(build(root().join("tests/guest")));
         let stem = |file: &PathBuf| file.file_stem().map(|stem| stem.to_string_lossy().into_owned());
@@ -115,13 +114,7 @@ impl Running {
     }
 
     /// Waits until a reading is as wanted.
-    pub async fn reading(
-        &self,
-        provider: &str,
-        id: &str,
-        wanted: &str,
-        is: impl Fn(&Reading) -> bool,
-    ) -> Reading {
+    pub async fn reading(&self, provider: &str, id: &str, wanted: &str, is: impl Fn(&Reading) -> bool) -> Reading {
         let found = || self.read(provider, id).filter(|reading| is(reading));
         eventually(found, || {
             let last = self.read(provider, id);
@@ -133,10 +126,13 @@ impl Running {
 
     /// Waits until a condition holds.
     pub async fn until(&self, wanted: &str, holds: impl Fn(&Status) -> bool) {
-        eventually(|| holds(self.status()).then_some(()), || {
-            let providers: Vec<_> = self.status().providers().iter().map(|p| (p.name.clone(), p.info())).collect();
-            format!("never: {wanted}; providers {providers:#?}, plugins {:#?}", self.status().plugins())
-        })
+        eventually(
+            || holds(self.status()).then_some(()),
+            || {
+                let providers: Vec<_> = self.status().providers().iter().map(|p| (p.name.clone(), p.info())).collect();
+                format!("never: {wanted}; providers {providers:#?}, plugins {:#?}", self.status().plugins())
+            },
+        )
         .await;
     }
 

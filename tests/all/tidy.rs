@@ -27,7 +27,8 @@ fn sources(directory: &str, extension: &str) -> Vec<(PathBuf, String)> {
 
 /// The code of a file without comments and without the tests at its foot.
 fn code(text: &str) -> impl Iterator<Item = &str> {
-    let inline = |at: &usize| text[*at..].lines().nth(1).is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'));
+    let inline =
+        |at: &usize| text[*at..].lines().nth(1).is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'));
     let end = text.match_indices("#[cfg(test)]").map(|(at, _)| at).find(inline).unwrap_or(text.len());
     text[..end].lines().filter(|line| !line.trim_start().starts_with("//"))
 }
@@ -40,7 +41,18 @@ fn inside(path: &Path, place: &str) -> bool {
 fn logic_has_no_io_clock_randomness_or_async() {
     for (path, text) in sources("host/src/logic", "rs") {
         for line in code(&text) {
-            for banned in ["Instant::now", "SystemTime", "rand::", "async ", ".await", "tokio", "wasmtime", "std::fs", "std::net", "tracing::"] {
+            for banned in [
+                "Instant::now",
+                "SystemTime",
+                "rand::",
+                "async ",
+                ".await",
+                "tokio",
+                "wasmtime",
+                "std::fs",
+                "std::net",
+                "tracing::",
+            ] {
                 assert!(!line.contains(banned), "{}: {line}", path.display());
             }
         }
@@ -126,7 +138,9 @@ fn the_contract_says_what_everything_means() {
 
 #[test]
 fn the_documents_name_files_that_exist() {
-    for document in ["README.md", "host/ARCHITECTURE.md", "plugins/README.md", "plugins/sdk/README.md", "tests/README.md"] {
+    for document in
+        ["README.md", "host/ARCHITECTURE.md", "plugins/README.md", "plugins/sdk/README.md", "tests/README.md"]
+    {
         let text = std::fs::read_to_string(root().join(document)).unwrap_or_else(|_| panic!("{document} is missing"));
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let path = link.split('#').next().unwrap_or_default();
@@ -142,7 +156,9 @@ fn the_documents_name_files_that_exist() {
 #[test]
 fn the_readme_shows_commands_that_exist() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("a README");
-    for command in ["run", "demo", "check", "get", "watch", "providers", "plugin build", "plugin inspect", "plugin replay"] {
+    for command in
+        ["run", "demo", "check", "get", "watch", "providers", "plugin build", "plugin inspect", "plugin replay"]
+    {
         assert!(readme.contains(&format!("feedgate {command}")), "the README does not show `feedgate {command}`");
     }
     for command in ["cargo run --release -- demo", "cargo test"] {

@@ -1,6 +1,8 @@
 //! What the message path costs: one frame through a real plugin, one step of a session, one read of the store beside a
 //! busy writer. Compare within one run; absolute times say little about a busy machine.
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};

@@ -29,10 +29,7 @@ pub enum Fault {
     SequenceGaps,
     /// HTTP requests and WebSocket handshakes are answered with this status, and `Retry-After` if
     /// given.
-    Status {
-        code: u16,
-        retry_after: Option<String>,
-    },
+    Status { code: u16, retry_after: Option<String> },
     /// Status 200 with a page for people, as captive portals and bot walls send.
     Html,
     /// Status 200 and nothing.
@@ -54,10 +51,7 @@ pub enum Fault {
 impl Fault {
     /// `429` with `Retry-After`.
     pub fn too_many_requests(retry_after: &str) -> Self {
-        Self::Status {
-            code: 429,
-            retry_after: Some(retry_after.to_owned()),
-        }
+        Self::Status { code: 429, retry_after: Some(retry_after.to_owned()) }
     }
 }
 

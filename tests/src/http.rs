@@ -39,23 +39,17 @@ impl Request {
 
     /// The first parameter of this name.
     pub fn parameter(&self, name: &str) -> Option<String> {
-        self.query()
-            .into_iter()
-            .find_map(|(found, value)| (found == name).then_some(value))
+        self.query().into_iter().find_map(|(found, value)| (found == name).then_some(value))
     }
 
     /// The first header of this name, in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self
-            .headers
-            .iter()
-            .find(|(found, _)| found.eq_ignore_ascii_case(name));
+        let found = self.headers.iter().find(|(found, _)| found.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn wants_upgrade(&self) -> bool {
-        self.header("upgrade")
-            .is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+        self.header("upgrade").is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"))
     }
 
     fn parse(head: &str) -> Option<Self> {
@@ -88,11 +82,7 @@ pub struct Response {
 
 impl Response {
     pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Self {
-        Self {
-            status,
-            headers: vec![("content-type".into(), content_type.into())],
-            body: body.into(),
-        }
+        Self { status, headers: vec![("content-type".into(), content_type.into())], body: body.into() }
     }
 
     pub fn json(status: u16, body: impl Into<Vec<u8>>) -> Self {
@@ -100,9 +90,8 @@ impl Response {
     }
 
     pub fn html(status: u16) -> Self {
-        let page = format!(
-            "<!DOCTYPE html><html><head><title>{status}</title></head><body>Just a moment…</body></html>"
-        );
+        let page =
+            format!("<!DOCTYPE html><html><head><title>{status}</title></head><body>Just a moment…</body></html>");
         Self::new(status, "text/html; charset=utf-8", page)
     }
 
@@ -117,11 +106,7 @@ impl Response {
     }
 
     fn head(&self) -> Vec<u8> {
-        let mut head = format!(
-            "HTTP/1.1 {} Simulated\r\ncontent-length: {}\r\n",
-            self.status,
-            self.body.len()
-        );
+        let mut head = format!("HTTP/1.1 {} Simulated\r\ncontent-length: {}\r\n", self.status, self.body.len());
         for (name, value) in &self.headers {
             head += &format!("{name}: {value}\r\n");
         }
@@ -174,45 +159,26 @@ pub(crate) struct Wire<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     pub(crate) fn new(stream: S) -> Self {
-        Self {
-            stream,
-            buffer: Vec::new(),
-            last: false,
-        }
+        Self { stream, buffer: Vec::new(), last: false }
     }
 
     /// `None` is the end of the connection between two requests.
     pub(crate) async fn read(&mut self) -> io::Result<Option<Request>> {
         let end = loop {
-            if let Some(end) = self
-                .buffer
-                .windows(4)
-                .position(|bytes| bytes == b"\r\n\r\n")
-            {
+            if let Some(end) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 break end;
             }
             if self.buffer.len() > MAX_HEAD {
                 return Err(io::ErrorKind::InvalidData.into());
             }
             if !self.fill().await? {
-                return if self.buffer.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(io::ErrorKind::UnexpectedEof.into())
-                };
+                return if self.buffer.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
             }
         };
-        let head = str::from_utf8(&self.buffer[..end])
-            .ok()
-            .and_then(Request::parse);
+        let head = str::from_utf8(&self.buffer[..end]).ok().and_then(Request::parse);
         let mut request = head.ok_or(io::ErrorKind::InvalidData)?;
-        let length = request
-            .header("content-length")
-            .map_or(Ok(0), str::parse::<usize>);
-        let length = length
-            .ok()
-            .filter(|length| *length <= MAX_BODY)
-            .ok_or(io::ErrorKind::InvalidData)?;
+        let length = request.header("content-length").map_or(Ok(0), str::parse::<usize>);
+        let length = length.ok().filter(|length| *length <= MAX_BODY).ok_or(io::ErrorKind::InvalidData)?;
         while self.buffer.len() < end + 4 + length {
             if !self.fill().await? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -226,11 +192,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     pub(crate) async fn write(&mut self, reply: Reply) -> io::Result<End> {
-        let sent = if self.last {
-            End::Close
-        } else {
-            End::KeepAlive
-        };
+        let sent = if self.last { End::Close } else { End::KeepAlive };
         match reply {
             Reply::Send(response) => {
                 let mut bytes = response.head();
@@ -248,9 +210,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             Reply::Truncate(response) => {
                 self.stream.write_all(&response.head()).await?;
-                self.stream
-                    .write_all(&response.body[..response.body.len() / 2])
-                    .await?;
+                self.stream.write_all(&response.body[..response.body.len() / 2]).await?;
                 Ok(End::Close)
             }
             Reply::Filler(mut rest) => {
@@ -277,27 +237,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     /// Answers the handshake. What is no valid handshake is refused and gives `None`.
-    pub(crate) async fn upgrade(
-        mut self,
-        request: &Request,
-    ) -> io::Result<Option<WebSocketStream<S>>> {
-        let key = request
-            .header("sec-websocket-key")
-            .filter(|key| key.len() == 24);
-        let upgrades = |value: &str| {
-            value
-                .split(',')
-                .any(|word| word.trim().eq_ignore_ascii_case("upgrade"))
-        };
+    pub(crate) async fn upgrade(mut self, request: &Request) -> io::Result<Option<WebSocketStream<S>>> {
+        let key = request.header("sec-websocket-key").filter(|key| key.len() == 24);
+        let upgrades = |value: &str| value.split(',').any(|word| word.trim().eq_ignore_ascii_case("upgrade"));
         let valid = request.method == "GET" && request.header("connection").is_some_and(upgrades);
         let (true, Some(key)) = (valid, key) else {
-            self.write(Response::new(400, "text/plain", "Bad Request").into())
-                .await?;
+            self.write(Response::new(400, "text/plain", "Bad Request").into()).await?;
             return Ok(None);
         };
         if request.header("sec-websocket-version") != Some("13") {
-            let refusal =
-                Response::new(426, "text/plain", "").with_header("sec-websocket-version", "13");
+            let refusal = Response::new(426, "text/plain", "").with_header("sec-websocket-version", "13");
             self.write(refusal.into()).await?;
             return Ok(None);
         }
@@ -310,15 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         // Hundreds of idle connections should cost little; clients send little.
         let mut config = WebSocketConfig::default();
         config.read_buffer_size = 4096;
-        Ok(Some(
-            WebSocketStream::from_partially_read(
-                self.stream,
-                self.buffer,
-                Role::Server,
-                Some(config),
-            )
-            .await,
-        ))
+        Ok(Some(WebSocketStream::from_partially_read(self.stream, self.buffer, Role::Server, Some(config)).await))
     }
 
     /// Reads and forgets until the client ends it.
@@ -332,9 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
 }
 
 pub(crate) async fn ignore(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {
-    tokio::io::copy(stream, &mut tokio::io::sink())
-        .await
-        .map(drop)
+    tokio::io::copy(stream, &mut tokio::io::sink()).await.map(drop)
 }
 
 fn percent_decode(text: &str) -> String {
@@ -343,10 +282,7 @@ fn percent_decode(text: &str) -> String {
     while let Some(&byte) = bytes.next() {
         let code = match byte {
             b'%' => {
-                let hex = bytes
-                    .as_slice()
-                    .get(..2)
-                    .and_then(|hex| str::from_utf8(hex).ok());
+                let hex = bytes.as_slice().get(..2).and_then(|hex| str::from_utf8(hex).ok());
                 hex.and_then(|hex| u8::from_str_radix(hex, 16).ok())
             }
             b'+' => Some(b' '),
@@ -374,21 +310,12 @@ mod tests {
             ("/a", vec![]),
             ("/a?", vec![]),
             ("/a?x=1&y=b%2Cc", vec![("x", "1"), ("y", "b,c")]),
-            (
-                "/a?symbols=%5B%22BTCUSDT%22%5D",
-                vec![("symbols", "[\"BTCUSDT\"]")],
-            ),
+            ("/a?symbols=%5B%22BTCUSDT%22%5D", vec![("symbols", "[\"BTCUSDT\"]")]),
             ("/a?pair=BTC/USD&z", vec![("pair", "BTC/USD"), ("z", "")]),
             ("/a?x=%zz+%4", vec![("x", "%zz %4")]),
         ] {
-            let request = Request {
-                target: target.into(),
-                ..Request::default()
-            };
-            let expected: Vec<_> = query
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .collect();
+            let request = Request { target: target.into(), ..Request::default() };
+            let expected: Vec<_> = query.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
             assert_eq!(request.query(), expected, "{target}");
             assert_eq!(request.path(), "/a");
         }
@@ -407,10 +334,7 @@ mod tests {
                 async { (wire.read().await, wire.read().await, wire.read().await) }
             );
             let first = first.expect("valid").expect("one request");
-            assert_eq!(
-                (first.path(), first.body.as_slice(), first.header("HOST")),
-                ("/a", &b"abc"[..], Some("x"))
-            );
+            assert_eq!((first.path(), first.body.as_slice(), first.header("HOST")), ("/a", &b"abc"[..], Some("x")));
             assert_eq!(second.expect("valid").expect("another").target, "/");
             assert_eq!(end.expect("a clean end"), None);
         }
@@ -418,16 +342,10 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_request_is_an_error() {
-        for bytes in [
-            "\r\n\r\n",
-            "GET / HTTP/2\r\n\r\n",
-            "GET x HTTP/1.1\r\n\r\n",
-            "GET / HTTP/1.1\r\nno\r\n\r\n",
-            "GET",
-        ] {
-            let result = Wire::new(tokio::io::join(bytes.as_bytes(), tokio::io::sink()))
-                .read()
-                .await;
+        for bytes in
+            ["\r\n\r\n", "GET / HTTP/2\r\n\r\n", "GET x HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nno\r\n\r\n", "GET"]
+        {
+            let result = Wire::new(tokio::io::join(bytes.as_bytes(), tokio::io::sink())).read().await;
             assert!(result.is_err(), "{bytes:?} was read as {result:?}");
         }
     }

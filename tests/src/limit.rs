@@ -15,20 +15,12 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn new(count: usize, per: Duration) -> Self {
-        Self {
-            count,
-            per: nanos(per),
-            times: VecDeque::with_capacity(count),
-        }
+        Self { count, per: nanos(per), times: VecDeque::with_capacity(count) }
     }
 
     /// Whether one more event at `now` is within the limit. One that is not does not count.
     pub(crate) fn admit(&mut self, now: u64) -> bool {
-        while self
-            .times
-            .front()
-            .is_some_and(|first| now.saturating_sub(*first) >= self.per)
-        {
+        while self.times.front().is_some_and(|first| now.saturating_sub(*first) >= self.per) {
             self.times.pop_front();
         }
         let within = self.times.len() < self.count;
@@ -72,15 +64,7 @@ mod tests {
     #[test]
     fn a_window_admits_its_count_and_forgets_after_its_length() {
         let mut window = Window::new(2, Duration::from_nanos(10));
-        let rows = [
-            (0, true),
-            (1, true),
-            (9, false),
-            (10, true),
-            (10, false),
-            (11, true),
-            (30, true),
-        ];
+        let rows = [(0, true), (1, true), (9, false), (10, true), (10, false), (11, true), (30, true)];
         for (now, within) in rows {
             assert_eq!(window.admit(now), within, "at {now}");
         }
@@ -89,10 +73,7 @@ mod tests {
     #[test]
     fn a_minute_starts_again_from_zero() {
         let mut minute = Minute::default();
-        assert_eq!(
-            [(0, 2), (1, 3), (MINUTE, 4)].map(|(now, weight)| minute.spend(now, weight)),
-            [2, 5, 4]
-        );
+        assert_eq!([(0, 2), (1, 3), (MINUTE, 4)].map(|(now, weight)| minute.spend(now, weight)), [2, 5, 4]);
         assert_eq!(Minute::rest(MINUTE - 1), 1);
     }
 }

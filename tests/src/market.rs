@@ -51,20 +51,12 @@ pub(crate) struct Change {
 
 /// The new quote of listing `index`, if it is among `changes`.
 pub(crate) fn changed(changes: &[Change], index: usize) -> Option<&Quote> {
-    changes
-        .binary_search_by_key(&index, |change| change.index)
-        .ok()
-        .map(|at| &changes[at].quote)
+    changes.binary_search_by_key(&index, |change| change.index).ok().map(|at| &changes[at].quote)
 }
 
 impl Market {
     /// The error names the first price that is no plain decimal, or the first id that comes twice.
-    pub(crate) fn new(
-        prices: &[(String, String)],
-        seed: u64,
-        step_ppm: u32,
-        now: u64,
-    ) -> Result<Self, String> {
+    pub(crate) fn new(prices: &[(String, String)], seed: u64, step_ppm: u32, now: u64) -> Result<Self, String> {
         let mut market = Self {
             listings: Vec::with_capacity(prices.len()),
             by_id: HashMap::with_capacity(prices.len()),
@@ -72,13 +64,8 @@ impl Market {
             step_ppm,
         };
         for (id, price) in prices {
-            let start = Decimal::parse(price)
-                .ok_or_else(|| format!("{id}: {price:?} is not a plain decimal"))?;
-            if market
-                .by_id
-                .insert(id.clone(), market.listings.len())
-                .is_some()
-            {
+            let start = Decimal::parse(price).ok_or_else(|| format!("{id}: {price:?} is not a plain decimal"))?;
+            if market.by_id.insert(id.clone(), market.listings.len()).is_some() {
                 return Err(format!("{id} is listed twice"));
             }
             let day = Day {
@@ -88,14 +75,7 @@ impl Market {
                 vwap: start.percent(97).to_string(),
             };
             let quote = Quote::around(&start, now);
-            market.listings.push(Listing {
-                id: id.clone(),
-                quote,
-                day,
-                price: start.clone(),
-                start,
-                held: false,
-            });
+            market.listings.push(Listing { id: id.clone(), quote, day, price: start.clone(), start, held: false });
         }
         Ok(market)
     }
@@ -115,18 +95,11 @@ impl Market {
     /// Moves every price that is not held by one random step.
     pub(crate) fn walk(&mut self, now: u64) -> Vec<Change> {
         let (random, step_ppm) = (&mut self.random, self.step_ppm);
-        let free = self
-            .listings
-            .iter_mut()
-            .enumerate()
-            .filter(|(_, listing)| !listing.held);
+        let free = self.listings.iter_mut().enumerate().filter(|(_, listing)| !listing.held);
         free.map(|(index, listing)| {
             listing.price.step(&listing.start, step_ppm, random);
             listing.quote = Quote::around(&listing.price, now);
-            Change {
-                index,
-                quote: listing.quote.clone(),
-            }
+            Change { index, quote: listing.quote.clone() }
         })
         .collect()
     }
@@ -136,21 +109,10 @@ impl Market {
         let listing = &mut self.listings[index];
         listing.held = true;
         listing.quote = match Decimal::parse(text) {
-            Some(price) => Quote {
-                last: text.into(),
-                ..Quote::around(&price, now)
-            },
-            None => Quote {
-                last: text.into(),
-                bid: text.into(),
-                ask: text.into(),
-                at: now,
-            },
+            Some(price) => Quote { last: text.into(), ..Quote::around(&price, now) },
+            None => Quote { last: text.into(), bid: text.into(), ask: text.into(), at: now },
         };
-        Change {
-            index,
-            quote: listing.quote.clone(),
-        }
+        Change { index, quote: listing.quote.clone() }
     }
 }
 
@@ -159,14 +121,7 @@ impl Quote {
     /// itself.
     fn around(price: &Decimal, at: u64) -> Self {
         let unit = u128::from(price.coefficient > 0);
-        let side = |coefficient| {
-            Decimal {
-                coefficient,
-                scale: price.scale,
-            }
-            .to_string()
-            .into()
-        };
+        let side = |coefficient| Decimal { coefficient, scale: price.scale }.to_string().into();
         Self {
             last: price.to_string().into(),
             bid: side(price.coefficient - unit),
@@ -188,25 +143,17 @@ impl Decimal {
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let digits = || whole.bytes().chain(fraction.bytes());
-        let plain = !whole.is_empty()
-            && !text.ends_with('.')
-            && digits().all(|digit| digit.is_ascii_digit());
+        let plain = !whole.is_empty() && !text.ends_with('.') && digits().all(|digit| digit.is_ascii_digit());
         if !plain || digits().count() > 30 {
             return None;
         }
         let coefficient = digits().fold(0, |sum, digit| sum * 10 + u128::from(digit - b'0'));
-        Some(Self {
-            coefficient,
-            scale: u32::try_from(fraction.len()).ok()?,
-        })
+        Some(Self { coefficient, scale: u32::try_from(fraction.len()).ok()? })
     }
 
     /// This part of it, with the digits kept and the rest cut off.
     pub(crate) fn percent(&self, percent: u128) -> Self {
-        Self {
-            coefficient: self.coefficient * percent / 100,
-            scale: self.scale,
-        }
+        Self { coefficient: self.coefficient * percent / 100, scale: self.scale }
     }
 
     /// Rounded half up to at most `scale` digits after the point.
@@ -215,10 +162,7 @@ impl Decimal {
             return self.clone();
         }
         let unit = 10_u128.pow(self.scale - scale);
-        Self {
-            coefficient: (self.coefficient + unit / 2) / unit,
-            scale,
-        }
+        Self { coefficient: (self.coefficient + unit / 2) / unit, scale }
     }
 
     /// Without zeros at the end of the fraction, as JavaScript venues print numbers.
@@ -236,8 +180,7 @@ impl Decimal {
             return;
         }
         let span = (start.coefficient * u128::from(ppm) / 1_000_000).max(1);
-        let moved =
-            (self.coefficient + u128::from(random.next()) % (2 * span + 1)).saturating_sub(span);
+        let moved = (self.coefficient + u128::from(random.next()) % (2 * span + 1)).saturating_sub(span);
         let (low, high) = (start.coefficient / 2, start.coefficient * 2);
         let moved = moved.clamp(low, high);
         // A walk does not stand still, so that whoever waits for a change gets one.
@@ -255,13 +198,7 @@ impl fmt::Display for Decimal {
             return write!(f, "{}", self.coefficient);
         };
         let unit = 10_u128.pow(self.scale);
-        write!(
-            f,
-            "{}.{:02$}",
-            self.coefficient / unit,
-            self.coefficient % unit,
-            width + 1
-        )
+        write!(f, "{}.{:02$}", self.coefficient / unit, self.coefficient % unit, width + 1)
     }
 }
 
@@ -287,57 +224,23 @@ mod tests {
     use super::*;
 
     fn market(price: &str, seed: u64) -> Market {
-        Market::new(
-            &[("A".into(), price.into()), ("B".into(), "1.5".into())],
-            seed,
-            1000,
-            0,
-        )
-        .expect("valid")
+        Market::new(&[("A".into(), price.into()), ("B".into(), "1.5".into())], seed, 1000, 0).expect("valid")
     }
 
     #[test]
     fn decimals_keep_every_digit() {
-        for text in [
-            "0",
-            "0.10",
-            "42000.50",
-            "0.00000001",
-            "123456789012345678901234.567890",
-        ] {
+        for text in ["0", "0.10", "42000.50", "0.00000001", "123456789012345678901234.567890"] {
             assert_eq!(Decimal::parse(text).expect(text).to_string(), text);
         }
-        for text in [
-            "",
-            ".",
-            "1.",
-            ".5",
-            "1e3",
-            "-1",
-            "1.2.3",
-            "NaN",
-            "1234567890123456789012345678901",
-        ] {
+        for text in ["", ".", "1.", ".5", "1e3", "-1", "1.2.3", "NaN", "1234567890123456789012345678901"] {
             assert_eq!(Decimal::parse(text), None, "{text}");
         }
     }
 
     #[test]
     fn rounding_and_trimming() {
-        for (text, scale, rounded) in [
-            ("1.25", 1, "1.3"),
-            ("1.24", 1, "1.2"),
-            ("9.99", 0, "10"),
-            ("1.50", 5, "1.5"),
-        ] {
-            assert_eq!(
-                Decimal::parse(text)
-                    .expect(text)
-                    .round(scale)
-                    .trimmed()
-                    .to_string(),
-                rounded
-            );
+        for (text, scale, rounded) in [("1.25", 1, "1.3"), ("1.24", 1, "1.2"), ("9.99", 0, "10"), ("1.50", 5, "1.5")] {
+            assert_eq!(Decimal::parse(text).expect(text).round(scale).trimmed().to_string(), rounded);
         }
     }
 
@@ -350,9 +253,7 @@ mod tests {
             assert_ne!(change.quote.last, before, "step {step}");
             assert_eq!(change.quote, b.walk(step)[0].quote);
             before = change.quote.last.clone();
-            let price = Decimal::parse(&change.quote.last)
-                .expect("a decimal")
-                .coefficient;
+            let price = Decimal::parse(&change.quote.last).expect("a decimal").coefficient;
             assert!((5_000..=20_000).contains(&price), "{price} at step {step}");
         }
         assert_ne!(a.walk(0)[0].quote, market("100.00", 8).walk(0)[0].quote);
@@ -361,22 +262,10 @@ mod tests {
     #[test]
     fn a_held_price_is_verbatim_and_does_not_walk() {
         let mut market = market("100.00", 1);
-        for (text, bid) in [
-            ("7.50", "7.49"),
-            ("0.0", "0.0"),
-            ("1e-7", "1e-7"),
-            ("NaN", "NaN"),
-        ] {
+        for (text, bid) in [("7.50", "7.49"), ("0.0", "0.0"), ("1e-7", "1e-7"), ("NaN", "NaN")] {
             let quote = market.hold(0, text, 5).quote;
             assert_eq!((&*quote.last, &*quote.bid, quote.at), (text, bid, 5));
-            assert_eq!(
-                market
-                    .walk(6)
-                    .iter()
-                    .map(|change| change.index)
-                    .collect::<Vec<_>>(),
-                [1]
-            );
+            assert_eq!(market.walk(6).iter().map(|change| change.index).collect::<Vec<_>>(), [1]);
             assert_eq!(&*market.listing(0).quote.last, text);
         }
     }

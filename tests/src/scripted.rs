@@ -49,12 +49,7 @@ impl ScriptedWs {
                 };
                 if let Ok(Some(ws)) = wire.upgrade(&request).await {
                     connects.send_modify(|count| *count += 1);
-                    script(Peer {
-                        ws,
-                        request,
-                        serial,
-                    })
-                    .await;
+                    script(Peer { ws, request, serial }).await;
                 }
             }
         };
@@ -135,10 +130,7 @@ impl Peer {
 
     /// Sends a close frame and reads until the client has closed too.
     pub async fn close(&mut self, code: u16, reason: &str) -> io::Result<()> {
-        let frame = CloseFrame {
-            code: code.into(),
-            reason: reason.to_owned().into(),
-        };
+        let frame = CloseFrame { code: code.into(), reason: reason.to_owned().into() };
         self.ws.close(Some(frame)).await.map_err(io_error)?;
         self.gone().await;
         Ok(())
@@ -165,9 +157,7 @@ impl Peer {
 pub struct ScriptedHttp(Server);
 
 impl ScriptedHttp {
-    pub async fn start(
-        script: impl Fn(Request) -> Reply + Send + Sync + 'static,
-    ) -> io::Result<Self> {
+    pub async fn start(script: impl Fn(Request) -> Reply + Send + Sync + 'static) -> io::Result<Self> {
         let script = Arc::new(script);
         let connect = move |mut stream: TcpStream, _, requests: watch::Sender<u64>| {
             let script = Arc::clone(&script);
@@ -219,9 +209,7 @@ struct Server {
 }
 
 impl Server {
-    async fn start<F>(
-        connect: impl Fn(TcpStream, u64, watch::Sender<u64>) -> F + Send + 'static,
-    ) -> io::Result<Self>
+    async fn start<F>(connect: impl Fn(TcpStream, u64, watch::Sender<u64>) -> F + Send + 'static) -> io::Result<Self>
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -230,25 +218,14 @@ impl Server {
         let (count, closing) = (watch::Sender::new(0), watch::Sender::new(false));
         let mut tasks = JoinSet::new();
         let counter = count.clone();
-        tasks.spawn(shell::listen(
-            listener,
-            closing.subscribe(),
-            move |stream, serial| connect(stream, serial, counter.clone()),
-        ));
-        Ok(Self {
-            address,
-            count,
-            closing,
-            tasks,
-        })
+        tasks.spawn(shell::listen(listener, closing.subscribe(), move |stream, serial| {
+            connect(stream, serial, counter.clone())
+        }));
+        Ok(Self { address, count, closing, tasks })
     }
 
     async fn counted(&self, least: u64) {
-        let _ = self
-            .count
-            .subscribe()
-            .wait_for(|count| *count >= least)
-            .await;
+        let _ = self.count.subscribe().wait_for(|count| *count >= least).await;
     }
 
     async fn shutdown(mut self) {

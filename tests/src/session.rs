@@ -58,11 +58,7 @@ pub(crate) struct World<'a> {
 
 impl<'a> World<'a> {
     pub(crate) fn find(&self, id: &str) -> Option<usize> {
-        if self.reject_all {
-            None
-        } else {
-            self.market.find(id)
-        }
+        if self.reject_all { None } else { self.market.find(id) }
     }
 
     pub(crate) fn listing(&self, index: usize) -> &'a Listing {
@@ -123,39 +119,15 @@ pub(crate) mod testing {
 
     impl Bench {
         pub(crate) fn new(prices: &[(&str, &str)]) -> Self {
-            let prices: Vec<_> = prices
-                .iter()
-                .map(|(id, price)| (id.to_string(), price.to_string()))
-                .collect();
+            let prices: Vec<_> = prices.iter().map(|(id, price)| (id.to_string(), price.to_string())).collect();
             let now = 1_700_000_000_123_456_789;
             let market = Market::new(&prices, 1, 0, now).expect("valid prices");
-            Self {
-                now,
-                market,
-                options: Options::default(),
-                silent: false,
-                reject_all: false,
-                gaps: false,
-            }
+            Self { now, market, options: Options::default(), silent: false, reject_all: false, gaps: false }
         }
 
         pub(crate) fn world(&self) -> World<'_> {
-            let Self {
-                now,
-                ref market,
-                ref options,
-                silent,
-                reject_all,
-                gaps,
-            } = *self;
-            World {
-                now,
-                market,
-                options,
-                silent,
-                reject_all,
-                gaps,
-            }
+            let Self { now, ref market, ref options, silent, reject_all, gaps } = *self;
+            World { now, market, options, silent, reject_all, gaps }
         }
 
         pub(crate) fn open(&self, kind: Kind, target: &str) -> Box<dyn Session> {
@@ -169,12 +141,7 @@ pub(crate) mod testing {
             collect(|out| session.on_message(message, &self.world(), out))
         }
 
-        pub(crate) fn push(
-            &mut self,
-            session: &mut dyn Session,
-            id: &str,
-            price: &str,
-        ) -> Vec<String> {
+        pub(crate) fn push(&mut self, session: &mut dyn Session, id: &str, price: &str) -> Vec<String> {
             let index = self.market.find(id).expect("a listed id");
             let change = self.market.hold(index, price, self.now);
             collect(|out| session.on_prices(&[change], &self.world(), out))

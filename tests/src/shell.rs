@@ -138,35 +138,19 @@ async fn serve(shared: &Arc<Shared>, stream: &mut TcpStream, serial: u64) -> io:
     Ok(End::Close)
 }
 
-fn handshake(
-    shared: &Shared,
-    request: &Request,
-    fault: &Fault,
-    serial: u64,
-) -> Result<Box<dyn Session>, Reply> {
+fn handshake(shared: &Shared, request: &Request, fault: &Fault, serial: u64) -> Result<Box<dyn Session>, Reply> {
     if let Some(reply) = in_place_of_an_answer(shared, request, fault) {
         return Err(reply);
     }
     let now = shared.clock.now();
-    let within = shared
-        .floor()
-        .connects
-        .as_mut()
-        .is_none_or(|connects| connects.admit(now));
+    let within = shared.floor().connects.as_mut().is_none_or(|connects| connects.admit(now));
     if !within {
         shared.count(|stats| stats.violation("too many connection attempts".into()));
         if shared.options.enforce_limits {
             return Err(shared.kind.too_many_requests().into());
         }
     }
-    shared
-        .kind
-        .open(
-            &request.target,
-            serial,
-            &shared.world(&shared.floor().market, fault),
-        )
-        .map_err(Reply::Send)
+    shared.kind.open(&request.target, serial, &shared.world(&shared.floor().market, fault)).map_err(Reply::Send)
 }
 
 fn answer(shared: &Shared, request: &Request, fault: &Fault) -> Reply {
@@ -183,23 +167,13 @@ fn answer(shared: &Shared, request: &Request, fault: &Fault) -> Reply {
     let (weight, limit) = shared.kind.request_weight(request);
     let used = shared.floor().spent.spend(now, weight);
     if used > limit {
-        shared.count(|stats| {
-            stats.violation(format!(
-                "{used} of {limit} requests by weight in one minute"
-            ))
-        });
+        shared.count(|stats| stats.violation(format!("{used} of {limit} requests by weight in one minute")));
         if shared.options.enforce_limits {
             let rest = Minute::rest(now).to_string();
-            return shared
-                .kind
-                .too_many_requests()
-                .with_header("retry-after", rest)
-                .into();
+            return shared.kind.too_many_requests().with_header("retry-after", rest).into();
         }
     }
-    let response = shared
-        .kind
-        .answer(request, used, &shared.world(&shared.floor().market, fault));
+    let response = shared.kind.answer(request, used, &shared.world(&shared.floor().market, fault));
     match fault {
         Fault::SlowBody => Reply::Trickle(response, Duration::from_millis(100)),
         Fault::TruncatedBody => Reply::Truncate(response),
@@ -222,9 +196,7 @@ fn in_place_of_an_answer(shared: &Shared, request: &Request, fault: &Fault) -> O
         Fault::Html => Response::html(200),
         Fault::EmptyBody => Response::json(200, ""),
         Fault::ErrorInside200 => Response::json(200, shared.kind.error_body(503)),
-        Fault::RedirectLoop => {
-            Response::redirect(&format!("{}{}", shared.http_origin(), request.target))
-        }
+        Fault::RedirectLoop => Response::redirect(&format!("{}{}", shared.http_origin(), request.target)),
         Fault::RedirectTo(url) => Response::redirect(url),
         _ => return None,
     };
@@ -281,9 +253,7 @@ impl<'a> WebSocket<'a> {
             }
             if due != self.session.deadline() {
                 due = self.session.deadline();
-                timer
-                    .as_mut()
-                    .reset(self.shared.clock.instant(due.unwrap_or_default()));
+                timer.as_mut().reset(self.shared.clock.instant(due.unwrap_or_default()));
             }
             // A fault that was set before something happened holds for it, whichever is seen first.
             tokio::select! {
@@ -379,8 +349,7 @@ impl<'a> WebSocket<'a> {
 
     /// Real venues disconnect those who do not keep up; skipping in silence would be a lie.
     fn on_lag(&mut self) {
-        self.out
-            .extend([Out::Violation("slow reader".into()), Out::Reset]);
+        self.out.extend([Out::Violation("slow reader".into()), Out::Reset]);
     }
 
     /// Sends what the session put out. `Some` is the end of the connection.
@@ -417,12 +386,7 @@ impl<'a> WebSocket<'a> {
 
     /// Says goodbye, and gives the client a moment to do the same.
     async fn close(&mut self, code: u16, reason: &'static str) -> Result<(), tungstenite::Error> {
-        self.ws
-            .close(Some(CloseFrame {
-                code: code.into(),
-                reason: reason.into(),
-            }))
-            .await?;
+        self.ws.close(Some(CloseFrame { code: code.into(), reason: reason.into() })).await?;
         let rest = async { while let Some(Ok(_)) = self.ws.next().await {} };
         // A client that does not answer is left alone.
         let _ = tokio::time::timeout(Duration::from_secs(2), rest).await;
@@ -455,23 +419,16 @@ impl Presence {
             stats.connects += 1;
             stats.open += 1;
         });
-        Self {
-            shared,
-            subscribed: Vec::new(),
-        }
+        Self { shared, subscribed: Vec::new() }
     }
 
     fn update(&mut self, subscribed: Vec<usize>) {
         if subscribed != self.subscribed {
             let ids = |indices: &[usize]| -> Vec<String> {
-                indices
-                    .iter()
-                    .map(|index| self.shared.options.prices[*index].0.clone())
-                    .collect()
+                indices.iter().map(|index| self.shared.options.prices[*index].0.clone()).collect()
             };
             let (before, after) = (ids(&self.subscribed), ids(&subscribed));
-            self.shared
-                .count(|stats| stats.resubscribe(&before, &after));
+            self.shared.count(|stats| stats.resubscribe(&before, &after));
             self.subscribed = subscribed;
         }
     }

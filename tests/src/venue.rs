@@ -60,19 +60,13 @@ impl Default for Options {
 impl Options {
     /// A market that moves only by [`Venue::push_price`].
     pub fn still() -> Self {
-        Self {
-            tick: None,
-            ..Self::default()
-        }
+        Self { tick: None, ..Self::default() }
     }
 
     /// Lists these ids and no others.
     #[must_use]
     pub fn with_prices<'a>(mut self, prices: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        self.prices = prices
-            .into_iter()
-            .map(|(id, price)| (id.to_owned(), price.to_owned()))
-            .collect();
+        self.prices = prices.into_iter().map(|(id, price)| (id.to_owned(), price.to_owned())).collect();
         self
     }
 }
@@ -94,9 +88,7 @@ impl Venue {
     pub async fn start_with(kind: Kind, mut options: Options) -> io::Result<Self> {
         if options.prices.is_empty() {
             let usual = kind.default_prices().iter();
-            options.prices = usual
-                .map(|&(id, price)| (id.to_owned(), price.to_owned()))
-                .collect();
+            options.prices = usual.map(|&(id, price)| (id.to_owned(), price.to_owned())).collect();
         }
         let clock = Clock::new();
         let market = Market::new(&options.prices, options.seed, options.step_ppm, clock.now())
@@ -104,19 +96,13 @@ impl Venue {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let tick = options.tick;
-        let connects = kind
-            .connect_limit()
-            .map(|(count, per)| Window::new(count, per));
+        let connects = kind.connect_limit().map(|(count, per)| Window::new(count, per));
         let shared = Arc::new(Shared {
             kind,
             options,
             address,
             clock,
-            floor: Mutex::new(Floor {
-                market,
-                connects,
-                spent: Minute::default(),
-            }),
+            floor: Mutex::new(Floor { market, connects, spent: Minute::default() }),
             events: broadcast::Sender::new(EVENTS),
             fault: watch::Sender::default(),
             cut: watch::Sender::default(),
@@ -125,20 +111,13 @@ impl Venue {
         let closing = watch::Sender::new(false);
         let mut tasks = JoinSet::new();
         let serving = Arc::clone(&shared);
-        tasks.spawn(shell::listen(
-            listener,
-            closing.subscribe(),
-            move |stream, serial| shell::connection(Arc::clone(&serving), stream, serial),
-        ));
+        tasks.spawn(shell::listen(listener, closing.subscribe(), move |stream, serial| {
+            shell::connection(Arc::clone(&serving), stream, serial)
+        }));
         if let Some(tick) = tick {
             tasks.spawn(walk(Arc::clone(&shared), tick, closing.subscribe()));
         }
-        Ok(Self {
-            address,
-            shared,
-            closing,
-            tasks,
-        })
+        Ok(Self { address, shared, closing, tasks })
     }
 
     pub fn kind(&self) -> Kind {
@@ -151,18 +130,12 @@ impl Venue {
 
     /// `ws://127.0.0.1:PORT`, if this venue has WebSockets. The path is the venue's own.
     pub fn ws_origin(&self) -> Option<String> {
-        self.shared
-            .kind
-            .has_websocket()
-            .then(|| format!("ws://{}", self.address))
+        self.shared.kind.has_websocket().then(|| format!("ws://{}", self.address))
     }
 
     /// `http://127.0.0.1:PORT`, if this venue has an HTTP API here.
     pub fn http_origin(&self) -> Option<String> {
-        self.shared
-            .kind
-            .has_http()
-            .then(|| self.shared.http_origin())
+        self.shared.kind.has_http().then(|| self.shared.http_origin())
     }
 
     /// The venue's real origins, each with the simulated one that takes its place.
@@ -171,22 +144,12 @@ impl Venue {
             true => format!("ws://{}", self.address),
             false => self.shared.http_origin(),
         };
-        self.shared
-            .kind
-            .real_origins()
-            .iter()
-            .map(|real| ((*real).to_owned(), simulated(real)))
-            .collect()
+        self.shared.kind.real_origins().iter().map(|real| ((*real).to_owned(), simulated(real))).collect()
     }
 
     /// The listed ids, in order.
     pub fn ids(&self) -> Vec<String> {
-        self.shared
-            .options
-            .prices
-            .iter()
-            .map(|(id, _)| id.clone())
-            .collect()
+        self.shared.options.prices.iter().map(|(id, _)| id.clone()).collect()
     }
 
     /// What is wrong from now on. See each [`Fault`] for what it does to live connections.
@@ -214,10 +177,7 @@ impl Venue {
     /// The price of `id` now, as it is served.
     pub fn price(&self, id: &str) -> Option<String> {
         let floor = self.shared.floor();
-        floor
-            .market
-            .find(id)
-            .map(|index| floor.market.listing(index).quote.last.to_string())
+        floor.market.find(id).map(|index| floor.market.listing(index).quote.last.to_string())
     }
 
     /// Sends a frame as it is to every live WebSocket.
@@ -244,12 +204,7 @@ impl Venue {
     /// venue itself. Put a timeout around it.
     pub async fn wait(&self, what: impl Fn(&Stats) -> bool) {
         // An error would mean that the sender is gone, which `self` holds.
-        let _ = self
-            .shared
-            .stats
-            .subscribe()
-            .wait_for(|stats| what(stats))
-            .await;
+        let _ = self.shared.stats.subscribe().wait_for(|stats| what(stats)).await;
     }
 
     /// Ends every task and returns when the last is gone.

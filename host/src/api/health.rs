@@ -33,24 +33,13 @@ pub struct Missing {
 
 pub(super) async fn alive(State(status): State<Arc<Status>>) -> Json<Health> {
     let uptime_ms = millis(status.started.elapsed());
-    Json(Health {
-        status: "ok",
-        version: env!("CARGO_PKG_VERSION"),
-        uptime_ms,
-    })
+    Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION"), uptime_ms })
 }
 
 pub(super) async fn ready(State(status): State<Arc<Status>>) -> (StatusCode, Json<Readiness>) {
-    let missing: Vec<Missing> = status
-        .not_ready()
-        .into_iter()
-        .map(|(provider, reason)| Missing { provider, reason })
-        .collect();
+    let missing: Vec<Missing> =
+        status.not_ready().into_iter().map(|(provider, reason)| Missing { provider, reason }).collect();
     let ready = missing.is_empty();
-    let code = if ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(Readiness { ready, missing }))
 }

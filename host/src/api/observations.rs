@@ -74,9 +74,7 @@ impl Observation {
             reason: reading.reason.to_string(),
             value: held.map(|held| Value::new(&held.value)),
             kind: kind.map(|kind| kind.as_str().to_owned()),
-            observed_at: held
-                .and_then(|held| held.observed_at)
-                .map(|time| time.to_rfc3339()),
+            observed_at: held.and_then(|held| held.observed_at).map(|time| time.to_rfc3339()),
             received_at: held.map(|held| held.received_at.to_rfc3339()),
             age_ms: held.map(|held| millis(held.age)),
             max_age_ms: millis(reading.max_age),
@@ -91,9 +89,7 @@ impl Value {
             observation::Value::Decimal(decimal) => Self::Text(decimal.to_string()),
             observation::Value::Text(text) => Self::Text(text.clone()),
             observation::Value::Flag(flag) => Self::Flag(*flag),
-            observation::Value::Bytes(bytes) => Self::Bytes {
-                b64: STANDARD.encode(bytes),
-            },
+            observation::Value::Bytes(bytes) => Self::Bytes { b64: STANDARD.encode(bytes) },
         }
     }
 }
@@ -160,11 +156,8 @@ fn select(status: &Status, filter: &Filter) -> Result<Json<Observations>, Refusa
         readings
     };
     let now = wall_clock().to_rfc3339();
-    let kinds: BTreeMap<Arc<str>, Option<ValueKind>> = status
-        .providers()
-        .iter()
-        .map(|provider| (provider.name.clone(), provider.kind()))
-        .collect();
+    let kinds: BTreeMap<Arc<str>, Option<ValueKind>> =
+        status.providers().iter().map(|provider| (provider.name.clone(), provider.kind())).collect();
     let observations = readings
         .iter()
         .filter(|reading| filter.admits(reading))
@@ -192,12 +185,7 @@ fn unknown_id<'a>(id: &str, asked: impl IntoIterator<Item = &'a Arc<ProviderSlot
     let (mut names, mut ids) = (Vec::new(), Vec::new());
     for slots in asked {
         names.push(slots.name().clone());
-        ids.extend(
-            slots
-                .table()
-                .iter()
-                .map(|slot| slot.subscription().id.clone()),
-        );
+        ids.extend(slots.table().iter().map(|slot| slot.subscription().id.clone()));
     }
     let names = existing(names.iter().map(|name| &**name));
     let ids = existing(ids.iter().map(|id| &**id));

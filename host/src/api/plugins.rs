@@ -67,30 +67,17 @@ impl Plugin {
             websocket: loaded.websocket,
             loaded_at: loaded.loaded_at.to_rfc3339(),
         });
-        Self {
-            file,
-            loaded,
-            error: status.error,
-            providers: status.providers,
-        }
+        Self { file, loaded, error: status.error, providers: status.providers }
     }
 }
 
 pub(super) async fn all(State(status): State<Arc<Status>>) -> Json<Plugins> {
-    let plugins = status
-        .plugins()
-        .into_iter()
-        .map(|(file, plugin)| Plugin::new(file, plugin))
-        .collect();
+    let plugins = status.plugins().into_iter().map(|(file, plugin)| Plugin::new(file, plugin)).collect();
     Json(Plugins { plugins })
 }
 
 pub(super) async fn config(State(status): State<Arc<Status>>) -> Json<Config> {
     let config = status.config();
     let loaded_at = config.loaded_at.map(|time| time.to_rfc3339());
-    Json(Config {
-        path: config.path,
-        loaded_at,
-        error: config.error,
-    })
+    Json(Config { path: config.path, loaded_at, error: config.error })
 }

@@ -101,21 +101,13 @@ pub struct Poller {
 impl Provider {
     fn new(provider: &ProviderStatus, status: &Status) -> Self {
         let info = provider.info();
-        let mut ids: BTreeMap<String, usize> = store::State::ALL
-            .into_iter()
-            .map(|state| (state.as_str().to_owned(), 0))
-            .collect();
-        let readings = status
-            .store
-            .read_provider(&provider.name)
-            .unwrap_or_default();
+        let mut ids: BTreeMap<String, usize> =
+            store::State::ALL.into_iter().map(|state| (state.as_str().to_owned(), 0)).collect();
+        let readings = status.store.read_provider(&provider.name).unwrap_or_default();
         for reading in &readings {
             *ids.entry(reading.state.as_str().to_owned()).or_default() += 1;
         }
-        let newest = readings
-            .iter()
-            .filter_map(|reading| Some(reading.held.as_ref()?.age))
-            .min();
+        let newest = readings.iter().filter_map(|reading| Some(reading.held.as_ref()?.age)).min();
         let now = Instant::now();
         Self {
             name: provider.name.to_string(),
@@ -128,27 +120,16 @@ impl Provider {
             kind: info.kind.map(|kind| kind.as_str().to_owned()),
             ids,
             newest_age_ms: newest.map(millis),
-            connections: info
-                .connections
-                .into_iter()
-                .map(|(number, it)| Connection::new(number, it, now))
-                .collect(),
+            connections: info.connections.into_iter().map(|(number, it)| Connection::new(number, it, now)).collect(),
             poller: info.poller.map(|poller| Poller::new(poller, now)),
-            outcomes: provider
-                .metrics
-                .outcomes()
-                .map(|(outcome, count)| (outcome.to_owned(), count))
-                .collect(),
+            outcomes: provider.metrics.outcomes().map(|(outcome, count)| (outcome.to_owned(), count)).collect(),
         }
     }
 }
 
 impl Connection {
     fn new(number: usize, info: ConnectionInfo, now: Instant) -> Self {
-        let end = |(reason, at)| End {
-            reason,
-            ms_ago: ago(at, now),
-        };
+        let end = |(reason, at)| End { reason, ms_ago: ago(at, now) };
         Self {
             number,
             phase: info.phase.to_owned(),
@@ -185,11 +166,7 @@ fn until(at: Instant, now: Instant) -> u64 {
 }
 
 pub(super) async fn all(State(status): State<Arc<Status>>) -> Json<Providers> {
-    let providers = status
-        .providers()
-        .iter()
-        .map(|provider| Provider::new(provider, &status))
-        .collect();
+    let providers = status.providers().iter().map(|provider| Provider::new(provider, &status)).collect();
     Json(Providers { providers })
 }
 

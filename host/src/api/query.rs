@@ -8,18 +8,14 @@ use crate::store::{Reading, State};
 
 /// Refuses a parameter that is not in `known`.
 pub(super) fn check(query: Option<&str>, known: &[&str]) -> Result<(), Refusal> {
-    let unknown: Vec<String> = pairs(query)
-        .filter(|(name, _)| !known.contains(&name.as_str()))
-        .map(|(name, _)| echo(&name))
-        .collect();
+    let unknown: Vec<String> =
+        pairs(query).filter(|(name, _)| !known.contains(&name.as_str())).map(|(name, _)| echo(&name)).collect();
     if unknown.is_empty() {
         return Ok(());
     }
     let unknown = existing(unknown.iter().map(String::as_str));
     let known = existing(known.iter().copied());
-    Err(Refusal::Malformed(format!(
-        "unknown query parameter {unknown}; there are: {known}"
-    )))
+    Err(Refusal::Malformed(format!("unknown query parameter {unknown}; there are: {known}")))
 }
 
 /// Which observations are asked for. What is empty selects everything.
@@ -49,16 +45,13 @@ impl Filter {
                     }
                 }
                 "fresh" => {
-                    let fresh = value.parse().map_err(|_| {
-                        Refusal::Malformed(format!("fresh is true or false, not {}", echo(&value)))
-                    })?;
+                    let fresh = value
+                        .parse()
+                        .map_err(|_| Refusal::Malformed(format!("fresh is true or false, not {}", echo(&value))))?;
                     filter.fresh = Some(fresh);
                 }
                 other => {
-                    return Err(Refusal::Malformed(format!(
-                        "unknown query parameter {}",
-                        echo(other)
-                    )));
+                    return Err(Refusal::Malformed(format!("unknown query parameter {}", echo(other))));
                 }
             }
         }
@@ -68,20 +61,15 @@ impl Filter {
     /// Whether its state was asked for. Providers and ids are looked up, not filtered.
     pub(super) fn admits(&self, reading: &Reading) -> bool {
         (self.states.is_empty() || self.states.contains(&reading.state))
-            && self
-                .fresh
-                .is_none_or(|fresh| fresh == (reading.state == State::Fresh))
+            && self.fresh.is_none_or(|fresh| fresh == (reading.state == State::Fresh))
     }
 }
 
 fn state(word: &str) -> Result<State, Refusal> {
-    State::ALL
-        .into_iter()
-        .find(|state| state.as_str() == word)
-        .ok_or_else(|| {
-            let states = existing(State::ALL.map(State::as_str));
-            Refusal::Malformed(format!("unknown state {}; there are: {states}", echo(word)))
-        })
+    State::ALL.into_iter().find(|state| state.as_str() == word).ok_or_else(|| {
+        let states = existing(State::ALL.map(State::as_str));
+        Refusal::Malformed(format!("unknown state {}; there are: {states}", echo(word)))
+    })
 }
 
 fn pairs(query: Option<&str>) -> impl Iterator<Item = (String, String)> + '_ {
@@ -103,26 +91,18 @@ mod tests {
 
     #[test]
     fn several_may_be_asked_for() {
-        let filter = Filter::parse(Some(
-            "provider=a,b&id=BTC%2FUSD&id=x,y&state=stale,provider-down&state=fresh",
-        ));
+        let filter = Filter::parse(Some("provider=a,b&id=BTC%2FUSD&id=x,y&state=stale,provider-down&state=fresh"));
         let filter = filter.expect("well formed");
         assert_eq!(filter.providers, ["a", "b"]);
         assert_eq!(filter.ids, ["BTC/USD", "x,y"]);
-        assert_eq!(
-            filter.states,
-            [State::Stale, State::ProviderDown, State::Fresh]
-        );
+        assert_eq!(filter.states, [State::Stale, State::ProviderDown, State::Fresh]);
         assert_eq!(Filter::parse(None), Ok(Filter::default()));
         assert_eq!(Filter::parse(Some("")), Ok(Filter::default()));
     }
 
     #[test]
     fn what_cannot_be_understood_is_refused_with_what_can() {
-        refused(
-            "state=old",
-            "fresh, stale, waiting, rejected, unresolved, provider-down",
-        );
+        refused("state=old", "fresh, stale, waiting, rejected, unresolved, provider-down");
         refused("fresh=yes", "true or false");
         refused("provider=", "provider has no value");
         refused("providers=a", "\"providers\"");

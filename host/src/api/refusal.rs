@@ -31,10 +31,7 @@ impl IntoResponse for Refusal {
         let (status, error) = match self {
             Self::Unknown(error) => (StatusCode::NOT_FOUND, error),
             Self::Malformed(error) => (StatusCode::BAD_REQUEST, error),
-            Self::Method => (
-                StatusCode::METHOD_NOT_ALLOWED,
-                "everything here is read only: GET or HEAD".to_owned(),
-            ),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "everything here is read only: GET or HEAD".to_owned()),
         };
         (status, Json(Body { error })).into_response()
     }
@@ -42,10 +39,7 @@ impl IntoResponse for Refusal {
 
 impl From<PathRejection> for Refusal {
     fn from(rejection: PathRejection) -> Self {
-        Self::Malformed(format!(
-            "the path cannot be read: {}",
-            rejection.body_text()
-        ))
+        Self::Malformed(format!("the path cannot be read: {}", rejection.body_text()))
     }
 }
 

@@ -26,12 +26,7 @@ pub(super) struct Route {
 }
 
 pub(super) const ROUTES: [Route; 12] = [
-    Route {
-        path: "/",
-        about: "this list",
-        parameters: &[],
-        answer: || get(index),
-    },
+    Route { path: "/", about: "this list", parameters: &[], answer: || get(index) },
     Route {
         path: "/v1/observations",
         about: "the latest value, state, reason and age of every id",
@@ -75,24 +70,14 @@ pub(super) const ROUTES: [Route; 12] = [
         parameters: &[],
         answer: || get(plugins::config),
     },
-    Route {
-        path: "/healthz",
-        about: "200 while the daemon serves",
-        parameters: &[],
-        answer: || get(health::alive),
-    },
+    Route { path: "/healthz", about: "200 while the daemon serves", parameters: &[], answer: || get(health::alive) },
     Route {
         path: "/readyz",
         about: "200 once every enabled provider has been fresh, 503 before",
         parameters: &[],
         answer: || get(health::ready),
     },
-    Route {
-        path: "/metrics",
-        about: "counters, as OpenMetrics text",
-        parameters: &[],
-        answer: || get(metrics),
-    },
+    Route { path: "/metrics", about: "counters, as OpenMetrics text", parameters: &[], answer: || get(metrics) },
     Route {
         path: "/openapi.json",
         about: "this API, described for machines",
@@ -112,10 +97,7 @@ pub fn router(status: Arc<Status>) -> Router {
                 Err(refusal) => refusal.into_response(),
             }
         };
-        router = router.route(
-            route.path,
-            (route.answer)().layer(middleware::from_fn(checked)),
-        );
+        router = router.route(route.path, (route.answer)().layer(middleware::from_fn(checked)));
     }
     router
         .fallback(unknown)
@@ -126,17 +108,12 @@ pub fn router(status: Arc<Status>) -> Router {
 
 /// A cache between here and the reader would serve old values as new ones.
 async fn no_store(mut response: Response) -> Response {
-    response
-        .headers_mut()
-        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
 async fn unknown(uri: Uri) -> Refusal {
-    Refusal::Unknown(format!(
-        "no endpoint {}; / lists what there is",
-        echo(uri.path())
-    ))
+    Refusal::Unknown(format!("no endpoint {}; / lists what there is", echo(uri.path())))
 }
 
 #[derive(Serialize)]
@@ -154,11 +131,8 @@ struct Endpoint {
 }
 
 async fn index() -> Json<Index> {
-    let endpoint = |route: Route| Endpoint {
-        path: route.documented_path(),
-        about: route.about,
-        parameters: route.parameters,
-    };
+    let endpoint =
+        |route: Route| Endpoint { path: route.documented_path(), about: route.about, parameters: route.parameters };
     Json(Index {
         name: "feedgate",
         version: env!("CARGO_PKG_VERSION"),
@@ -175,15 +149,9 @@ impl Route {
 
 async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    (
-        [(CONTENT_TYPE, format)],
-        status.metrics.render(&status.store),
-    )
+    ([(CONTENT_TYPE, format)], status.metrics.render(&status.store))
 }
 
 async fn openapi() -> impl IntoResponse {
-    (
-        [(CONTENT_TYPE, "application/json")],
-        include_str!("openapi.json"),
-    )
+    ([(CONTENT_TYPE, "application/json")], include_str!("openapi.json"))
 }

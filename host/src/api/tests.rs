@@ -12,12 +12,8 @@ use tokio::time::Instant;
 
 use super::routes::ROUTES;
 use super::*;
-use crate::observation::{
-    Decimal, Observation as Observed, Receipt, UnixNanos, Value as Held, ValueKind,
-};
-use crate::status::{
-    ConfigStatus, ConnectionInfo, LoadedPlugin, PluginStatus, PollerInfo, ProviderState,
-};
+use crate::observation::{Decimal, Observation as Observed, Receipt, UnixNanos, Value as Held, ValueKind};
+use crate::status::{ConfigStatus, ConnectionInfo, LoadedPlugin, PluginStatus, PollerInfo, ProviderState};
 use crate::store::{Note, ProviderSlots};
 
 /// A daemon's state with something of everything: a streaming provider with one id in each state, a polling one
@@ -26,22 +22,9 @@ fn filled() -> Arc<Status> {
     let status = Arc::new(Status::default());
     let second = Duration::from_secs(1);
     let slots = status.store.provider("venue");
-    let ids = [
-        "BTC/USD",
-        "old",
-        "odd name %?",
-        "delisted",
-        "null",
-        "flag",
-        "bytes",
-    ];
+    let ids = ["BTC/USD", "old", "odd name %?", "delisted", "null", "flag", "bytes"];
     slots.set_ids(&ids.map(|id| (id.into(), 10 * second)));
-    write(
-        &slots,
-        0,
-        Held::Decimal(Decimal::new(6_511_420, -2).expect("in range")),
-        0,
-    );
+    write(&slots, 0, Held::Decimal(Decimal::new(6_511_420, -2).expect("in range")), 0);
     write(&slots, 1, Held::Text("words".to_owned()), 3_600);
     note(&slots, 3, Note::Rejected, "the venue says: delisted");
     note(&slots, 4, Note::Unresolved, "null");
@@ -69,10 +52,7 @@ fn filled() -> Arc<Status> {
         };
         info.connections.insert(0, connection);
     });
-    status
-        .store
-        .provider("poll")
-        .set_ids(&[("a,b".into(), second)]);
+    status.store.provider("poll").set_ids(&[("a,b".into(), second)]);
     note(&status.store.provider("poll"), 0, Note::Down, "refused");
     status.provider("poll").update(|info| {
         info.enabled = true;
@@ -100,19 +80,9 @@ fn filled() -> Arc<Status> {
         websocket: true,
         loaded_at: UnixNanos(0),
     };
-    let good = PluginStatus {
-        loaded: Some(loaded),
-        error: String::new(),
-        providers: vec!["venue".to_owned()],
-    };
+    let good = PluginStatus { loaded: Some(loaded), error: String::new(), providers: vec!["venue".to_owned()] };
     status.set_plugin("venue", Some(good));
-    status.set_plugin(
-        "bad",
-        Some(PluginStatus {
-            error: "not a component".to_owned(),
-            ..PluginStatus::default()
-        }),
-    );
+    status.set_plugin("bad", Some(PluginStatus { error: "not a component".to_owned(), ..PluginStatus::default() }));
     let config = ConfigStatus {
         path: "/etc/feedgate.toml".to_owned(),
         loaded_at: Some(UnixNanos(0)),
@@ -128,23 +98,11 @@ fn write(slots: &ProviderSlots, key: u32, value: Held, ago: i64) {
     let key = crate::observation::Key(key);
     let observed_at = (ago > 0).then(|| UnixNanos(receipt.at.0 - ago * 1_000_000_000));
     let sequence = (key.0 == 0).then_some(u64::MAX);
-    slots.table().get(key).expect("a key of this test").write(
-        Observed {
-            key,
-            value,
-            observed_at,
-            sequence,
-        },
-        receipt,
-    );
+    slots.table().get(key).expect("a key of this test").write(Observed { key, value, observed_at, sequence }, receipt);
 }
 
 fn note(slots: &ProviderSlots, key: u32, note: Note, reason: &str) {
-    slots
-        .table()
-        .get(crate::observation::Key(key))
-        .expect("a key of this test")
-        .set_note(note, reason);
+    slots.table().get(crate::observation::Key(key)).expect("a key of this test").set_note(note, reason);
 }
 
 /// An API that is served until dropped.
@@ -161,31 +119,18 @@ impl Served {
         let (tell, told) = oneshot::channel::<()>();
         let mut serving = JoinSet::new();
         serving.spawn(serve(listener, status, async { drop(told.await) }));
-        Self {
-            address,
-            tell: Some(tell),
-            serving,
-        }
+        Self { address, tell: Some(tell), serving }
     }
 
     async fn ask(&self, method: &str, target: &str) -> Answer {
         let mut socket = TcpStream::connect(self.address).await.expect("listening");
-        let request =
-            format!("{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        let request = format!("{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
         socket.write_all(request.as_bytes()).await.expect("sent");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await.expect("answered");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|code| code.parse().ok())
-            .expect("a status");
-        Answer {
-            status,
-            head: head.to_ascii_lowercase(),
-            body: body.to_owned(),
-        }
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+        Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
     }
 
     async fn get(&self, target: &str) -> Answer {
@@ -197,23 +142,14 @@ impl Served {
         let answer = self.get(target).await;
         assert_eq!(answer.status, 200, "{target}: {}", answer.body);
         let list: Observations = serde_json::from_str(&answer.body).expect("the documented shape");
-        list.observations
-            .into_iter()
-            .map(|o| format!("{} {}", o.provider, o.id))
-            .collect()
+        list.observations.into_iter().map(|o| format!("{} {}", o.provider, o.id)).collect()
     }
 
     #[track_caller]
     fn refused(&self, target: &str, answer: &Answer, status: u16, expected: &str) {
         assert_eq!(answer.status, status, "{target}: {}", answer.body);
-        let error = answer.json()["error"]
-            .as_str()
-            .expect("an error")
-            .to_owned();
-        assert!(
-            error.contains(expected),
-            "{target}: {error:?} lacks {expected:?}"
-        );
+        let error = answer.json()["error"].as_str().expect("an error").to_owned();
+        assert!(error.contains(expected), "{target}: {error:?} lacks {expected:?}");
     }
 }
 
@@ -226,11 +162,7 @@ struct Answer {
 impl Answer {
     #[track_caller]
     fn json(&self) -> Json {
-        assert!(
-            self.head.contains("content-type: application/json"),
-            "{}",
-            self.head
-        );
+        assert!(self.head.contains("content-type: application/json"), "{}", self.head);
         serde_json::from_str(&self.body).expect("JSON")
     }
 }
@@ -242,33 +174,17 @@ async fn lists_narrow_as_asked() {
         ("?provider=poll", &["poll a,b"][..]),
         ("?provider=poll&provider=off,poll", &["poll a,b"]),
         ("?provider=off", &[]),
-        (
-            "?id=BTC/USD&id=a,b&id=BTC%2FUSD",
-            &["venue BTC/USD", "poll a,b"],
-        ),
-        (
-            "?state=fresh",
-            &["venue BTC/USD", "venue flag", "venue bytes"],
-        ),
-        (
-            "?fresh=true",
-            &["venue BTC/USD", "venue flag", "venue bytes"],
-        ),
-        (
-            "?state=stale,provider-down&state=rejected",
-            &["poll a,b", "venue old", "venue delisted"],
-        ),
+        ("?id=BTC/USD&id=a,b&id=BTC%2FUSD", &["venue BTC/USD", "poll a,b"]),
+        ("?state=fresh", &["venue BTC/USD", "venue flag", "venue bytes"]),
+        ("?fresh=true", &["venue BTC/USD", "venue flag", "venue bytes"]),
+        ("?state=stale,provider-down&state=rejected", &["poll a,b", "venue old", "venue delisted"]),
         ("?fresh=true&state=stale", &[]),
         ("?fresh=false&provider=poll", &["poll a,b"]),
         ("/venue?fresh=true&id=flag&id=old", &["venue flag"]),
         ("/poll", &["poll a,b"]),
         ("/off", &[]),
     ] {
-        assert_eq!(
-            api.list(&format!("/v1/observations{query}")).await,
-            expected,
-            "{query}"
-        );
+        assert_eq!(api.list(&format!("/v1/observations{query}")).await, expected, "{query}");
     }
     assert_eq!(api.list("/v1/observations").await.len(), 8);
 }
@@ -277,51 +193,22 @@ async fn lists_narrow_as_asked() {
 async fn one_id_is_found_however_its_slashes_are_written() {
     let api = Served::new(filled()).await;
     for target in ["BTC/USD", "BTC%2FUSD", "%42TC%2fUSD"] {
-        let answer = api
-            .get(&format!("/v1/observations/venue/{target}"))
-            .await
-            .json();
+        let answer = api.get(&format!("/v1/observations/venue/{target}")).await.json();
         assert_eq!(answer["value"], "65114.20");
         assert_eq!(answer["kind"], "mid");
         assert_eq!(answer["sequence"], u64::MAX);
         assert_eq!(answer["max_age_ms"], 10_000);
-        assert!(
-            answer.get("observed_at").is_none() && answer.get("reason").is_none(),
-            "{answer}"
-        );
+        assert!(answer.get("observed_at").is_none() && answer.get("reason").is_none(), "{answer}");
     }
-    let odd = api
-        .get("/v1/observations/venue/odd%20name%20%25%3F")
-        .await
-        .json();
+    let odd = api.get("/v1/observations/venue/odd%20name%20%25%3F").await.json();
     assert_eq!(odd["state"], "waiting");
-    assert!(
-        odd.get("value").is_none() && odd.get("age_ms").is_none(),
-        "{odd}"
-    );
+    assert!(odd.get("value").is_none() && odd.get("age_ms").is_none(), "{odd}");
     let old = api.get("/v1/observations/venue/old").await.json();
-    assert_eq!(
-        (&old["value"], &old["state"]),
-        (&"words".into(), &"stale".into())
-    );
-    assert!(
-        old["age_ms"].as_u64().is_some_and(|age| age >= 3_600_000),
-        "{old}"
-    );
-    assert!(
-        old["reason"]
-            .as_str()
-            .is_some_and(|reason| reason.contains("max_age")),
-        "{old}"
-    );
-    assert_eq!(
-        api.get("/v1/observations/venue/flag").await.json()["value"],
-        false
-    );
-    assert_eq!(
-        api.get("/v1/observations/venue/bytes").await.json()["value"]["b64"],
-        "AP8="
-    );
+    assert_eq!((&old["value"], &old["state"]), (&"words".into(), &"stale".into()));
+    assert!(old["age_ms"].as_u64().is_some_and(|age| age >= 3_600_000), "{old}");
+    assert!(old["reason"].as_str().is_some_and(|reason| reason.contains("max_age")), "{old}");
+    assert_eq!(api.get("/v1/observations/venue/flag").await.json()["value"], false);
+    assert_eq!(api.get("/v1/observations/venue/bytes").await.json()["value"]["b64"], "AP8=");
     let rejected = api.get("/v1/observations/venue/delisted").await.json();
     assert_eq!(rejected["reason"], "the venue says: delisted");
 }
@@ -330,50 +217,18 @@ async fn one_id_is_found_however_its_slashes_are_written() {
 async fn refusals_say_what_exists() {
     let api = Served::new(filled()).await;
     for (target, status, expected) in [
-        (
-            "/v1/observations/kraken",
-            404,
-            "no provider \"kraken\"; there are: off, poll, venue",
-        ),
+        ("/v1/observations/kraken", 404, "no provider \"kraken\"; there are: off, poll, venue"),
         ("/v1/observations/kraken/BTC", 404, "no provider \"kraken\""),
-        (
-            "/v1/observations/off/BTC",
-            404,
-            "no id \"BTC\" at none; there are: none",
-        ),
-        (
-            "/v1/observations/venue/BTC",
-            404,
-            "no id \"BTC\" at venue; there are: BTC/USD, old",
-        ),
-        (
-            "/v1/observations?id=BTC/USD,old",
-            404,
-            "no id \"BTC/USD,old\" at poll, venue",
-        ),
-        (
-            "/v1/observations?provider=venue,x",
-            404,
-            "no provider \"x\"",
-        ),
+        ("/v1/observations/off/BTC", 404, "no id \"BTC\" at none; there are: none"),
+        ("/v1/observations/venue/BTC", 404, "no id \"BTC\" at venue; there are: BTC/USD, old"),
+        ("/v1/observations?id=BTC/USD,old", 404, "no id \"BTC/USD,old\" at poll, venue"),
+        ("/v1/observations?provider=venue,x", 404, "no provider \"x\""),
         ("/v1/observations?state=new", 400, "unknown state \"new\""),
-        (
-            "/v1/observations?ids=a&x",
-            400,
-            "\"ids\", \"x\"; there are: provider, id, state, fresh",
-        ),
-        (
-            "/v1/observations/venue?provider=poll",
-            400,
-            "\"provider\"; there are: id, state, fresh",
-        ),
+        ("/v1/observations?ids=a&x", 400, "\"ids\", \"x\"; there are: provider, id, state, fresh"),
+        ("/v1/observations/venue?provider=poll", 400, "\"provider\"; there are: id, state, fresh"),
         ("/v1/observations/venue/%ff", 400, "the path cannot be read"),
         ("/v1/providers/x", 404, "no provider \"x\""),
-        (
-            "/healthz?verbose",
-            400,
-            "unknown query parameter \"verbose\"; there are: none",
-        ),
+        ("/healthz?verbose", 400, "unknown query parameter \"verbose\"; there are: none"),
         ("/v1", 404, "no endpoint \"/v1\"; / lists"),
         ("/v1/observations/venue/", 404, "no endpoint"),
     ] {
@@ -391,33 +246,19 @@ async fn head_answers_as_get_without_a_body() {
     let api = Served::new(filled()).await;
     for route in ROUTES.iter().filter(|route| !route.path.contains('{')) {
         let (head, get) = (api.ask("HEAD", route.path).await, api.get(route.path).await);
-        assert_eq!(
-            (head.status, head.body.as_str()),
-            (get.status, ""),
-            "{}",
-            route.path
-        );
-        assert!(
-            head.head.contains("cache-control: no-store"),
-            "{}",
-            head.head
-        );
+        assert_eq!((head.status, head.body.as_str()), (get.status, ""), "{}", route.path);
+        assert!(head.head.contains("cache-control: no-store"), "{}", head.head);
     }
-    assert_eq!(
-        api.ask("HEAD", "/v1/observations/venue/none").await.status,
-        404
-    );
+    assert_eq!(api.ask("HEAD", "/v1/observations/venue/none").await.status, 404);
 }
 
 #[tokio::test]
 async fn ready_once_every_enabled_provider_was_fresh() {
     let status = Arc::new(Status::default());
     let api = Served::new(status.clone()).await;
-    assert_eq!(
-        api.get("/readyz").await.status,
-        200,
-        "nothing is configured"
-    );
+    assert_eq!(api.get("/readyz").await.status, 503, "the files were not looked at yet");
+    status.set_settled();
+    assert_eq!(api.get("/readyz").await.status, 200, "nothing is configured");
     let slots = status.store.provider("a");
     slots.set_ids(&[("x".into(), Duration::from_secs(1))]);
     status.provider("a").update(|info| info.enabled = true);
@@ -433,28 +274,15 @@ async fn ready_once_every_enabled_provider_was_fresh() {
     write(&slots, 0, Held::Flag(true), 0);
     slots.notify();
     let answer = api.get("/readyz").await;
-    assert_eq!(
-        (answer.status, answer.json()["ready"].as_bool()),
-        (200, Some(true))
-    );
+    assert_eq!((answer.status, answer.json()["ready"].as_bool()), (200, Some(true)));
 }
 
 #[tokio::test]
 async fn metrics_say_their_format() {
     let answer = Served::new(filled()).await.get("/metrics").await;
-    assert!(
-        answer
-            .head
-            .contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8")
-    );
+    assert!(answer.head.contains("content-type: application/openmetrics-text; version=1.0.0; charset=utf-8"));
     assert!(answer.body.ends_with("# EOF\n"), "{}", answer.body);
-    assert!(
-        answer
-            .body
-            .contains("feedgate_ids{provider=\"venue\",state=\"fresh\"} 3"),
-        "{}",
-        answer.body
-    );
+    assert!(answer.body.contains("feedgate_ids{provider=\"venue\",state=\"fresh\"} 3"), "{}", answer.body);
 }
 
 #[tokio::test]
@@ -478,9 +306,9 @@ fn openapi() -> Json {
 /// What `$ref` points at, or the schema itself.
 fn resolve<'a>(document: &'a Json, schema: &'a Json) -> &'a Json {
     match schema["$ref"].as_str() {
-        Some(reference) => document
-            .pointer(reference.trim_start_matches('#'))
-            .expect("a reference that leads somewhere"),
+        Some(reference) => {
+            document.pointer(reference.trim_start_matches('#')).expect("a reference that leads somewhere")
+        }
         None => schema,
     }
 }
@@ -489,15 +317,8 @@ fn resolve<'a>(document: &'a Json, schema: &'a Json) -> &'a Json {
 fn fits(document: &Json, schema: &Json, found: &Json) -> Result<(), String> {
     let schema = resolve(document, schema);
     if let Some(choices) = schema["oneOf"].as_array() {
-        let fitting = choices
-            .iter()
-            .filter(|choice| fits(document, choice, found).is_ok())
-            .count();
-        return if fitting == 1 {
-            Ok(())
-        } else {
-            Err(format!("{fitting} choices fit {found}"))
-        };
+        let fitting = choices.iter().filter(|choice| fits(document, choice, found).is_ok()).count();
+        return if fitting == 1 { Ok(()) } else { Err(format!("{fitting} choices fit {found}")) };
     }
     let right_type = match schema["type"].as_str() {
         Some("object") => found.is_object(),
@@ -510,10 +331,7 @@ fn fits(document: &Json, schema: &Json, found: &Json) -> Result<(), String> {
     if !right_type {
         return Err(format!("{found} is no {}", schema["type"]));
     }
-    if schema["enum"]
-        .as_array()
-        .is_some_and(|words| !words.contains(found))
-    {
+    if schema["enum"].as_array().is_some_and(|words| !words.contains(found)) {
         return Err(format!("{found} is none of {}", schema["enum"]));
     }
     for item in found.as_array().into_iter().flatten() {
@@ -524,12 +342,9 @@ fn fits(document: &Json, schema: &Json, found: &Json) -> Result<(), String> {
             return Err(format!("{name} is missing in {found}"));
         }
     }
-    if let (Some(fields), Some(properties)) = (found.as_object(), schema["properties"].as_object())
-    {
+    if let (Some(fields), Some(properties)) = (found.as_object(), schema["properties"].as_object()) {
         for (name, value) in fields {
-            let property = properties
-                .get(name)
-                .ok_or_else(|| format!("{name} is not documented"))?;
+            let property = properties.get(name).ok_or_else(|| format!("{name} is not documented"))?;
             fits(document, property, value).map_err(|error| format!("{name}: {error}"))?;
         }
     }
@@ -545,23 +360,15 @@ fn every_route_is_documented_and_nothing_else_is() {
     assert_eq!(documented, routed);
     for route in &ROUTES {
         let path = route.documented_path();
-        let parameters = paths[&path]["get"]["parameters"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
+        let parameters = paths[&path]["get"]["parameters"].as_array().cloned().unwrap_or_default();
         let named = |place: &str| -> Vec<String> {
-            let parameters = parameters
-                .iter()
-                .map(|parameter| resolve(&document, parameter));
+            let parameters = parameters.iter().map(|parameter| resolve(&document, parameter));
             let here = parameters.filter(|parameter| parameter["in"] == place);
-            here.map(|parameter| parameter["name"].as_str().expect("a name").to_owned())
-                .collect()
+            here.map(|parameter| parameter["name"].as_str().expect("a name").to_owned()).collect()
         };
         assert_eq!(named("query"), route.parameters, "{path}");
-        let in_path: Vec<String> = path
-            .split('/')
-            .filter_map(|part| Some(part.strip_prefix('{')?.trim_end_matches('}').to_owned()))
-            .collect();
+        let in_path: Vec<String> =
+            path.split('/').filter_map(|part| Some(part.strip_prefix('{')?.trim_end_matches('}').to_owned())).collect();
         assert_eq!(named("path"), in_path, "{path}");
     }
 }
@@ -574,29 +381,12 @@ async fn answers_have_the_documented_shape() {
         let api = Served::new(status).await;
         for route in &ROUTES {
             let path = route.documented_path();
-            let answer = api
-                .get(
-                    &path
-                        .replace("{provider}", "venue")
-                        .replace("{id}", "BTC/USD"),
-                )
-                .await;
-            assert!(
-                !some || matches!(answer.status, 200 | 503),
-                "{path}: {}",
-                answer.body
-            );
-            let described =
-                &document["paths"][&path]["get"]["responses"][answer.status.to_string()];
+            let answer = api.get(&path.replace("{provider}", "venue").replace("{id}", "BTC/USD")).await;
+            assert!(!some || matches!(answer.status, 200 | 503), "{path}: {}", answer.body);
+            let described = &document["paths"][&path]["get"]["responses"][answer.status.to_string()];
             let content = resolve(&document, described)["content"].as_object();
-            let (format, content) = content
-                .and_then(|all| all.iter().next())
-                .expect("a described answer");
-            assert!(
-                answer.head.contains(&format!("content-type: {format}")),
-                "{path}: {}",
-                answer.head
-            );
+            let (format, content) = content.and_then(|all| all.iter().next()).expect("a described answer");
+            assert!(answer.head.contains(&format!("content-type: {format}")), "{path}: {}", answer.head);
             if format == "application/json" {
                 let fit = fits(&document, &content["schema"], &answer.json());
                 assert_eq!(fit, Ok(()), "{path}: {}", answer.body);
@@ -612,24 +402,15 @@ async fn every_documented_field_occurs() {
     let mut seen = BTreeSet::new();
     for route in &ROUTES {
         let path = route.documented_path();
-        let answer = api
-            .get(&path.replace("{provider}", "venue").replace("{id}", "old"))
-            .await;
+        let answer = api.get(&path.replace("{provider}", "venue").replace("{id}", "old")).await;
         if path != "/openapi.json" && path != "/metrics" {
             note_fields(&answer.json(), &mut seen);
         }
     }
     note_fields(&api.get("/v1").await.json(), &mut seen);
     let document = openapi();
-    for (name, schema) in document["components"]["schemas"]
-        .as_object()
-        .expect("schemas")
-    {
-        for field in schema["properties"]
-            .as_object()
-            .into_iter()
-            .flat_map(|fields| fields.keys())
-        {
+    for (name, schema) in document["components"]["schemas"].as_object().expect("schemas") {
+        for field in schema["properties"].as_object().into_iter().flat_map(|fields| fields.keys()) {
             assert!(seen.contains(field), "{name}.{field} occurs in no answer");
         }
     }

@@ -31,17 +31,11 @@ struct Removal<'a> {
 impl Seen {
     /// Takes the next look, and says what is different. An age that only grew is no change.
     pub(super) fn update(&mut self, next: Vec<Observation>) -> Vec<Change> {
-        let next: BTreeMap<_, _> = next
-            .into_iter()
-            .map(|o| ((o.provider.clone(), o.id.clone()), o))
-            .collect();
+        let next: BTreeMap<_, _> = next.into_iter().map(|o| ((o.provider.clone(), o.id.clone()), o)).collect();
         let mut changes = Vec::new();
         for (provider, id) in self.0.keys() {
             if !next.contains_key(&(provider.clone(), id.clone())) {
-                changes.push(Change::Removed {
-                    provider: provider.clone(),
-                    id: id.clone(),
-                });
+                changes.push(Change::Removed { provider: provider.clone(), id: id.clone() });
             }
         }
         for (key, new) in &next {
@@ -60,11 +54,7 @@ impl Change {
     pub(super) fn json(&self) -> Result<String, serde_json::Error> {
         match self {
             Self::Now(observation) => serde_json::to_string(observation),
-            Self::Removed { provider, id } => serde_json::to_string(&Removal {
-                provider,
-                id,
-                removed: true,
-            }),
+            Self::Removed { provider, id } => serde_json::to_string(&Removal { provider, id, removed: true }),
         }
     }
 
@@ -75,10 +65,7 @@ impl Change {
                 let row = Row::from(&**observation);
                 let value = row.value.as_deref().unwrap_or("-");
                 let age = row.age.map_or_else(|| "-".to_owned(), age);
-                format!(
-                    "{} {} {} {value} {age} {}",
-                    row.provider, row.id, row.state, row.reason
-                )
+                format!("{} {} {} {value} {age} {}", row.provider, row.id, row.state, row.reason)
             }
             Self::Removed { provider, id } => format!("{provider} {id} removed"),
         };
@@ -96,10 +83,7 @@ mod tests {
     fn a_change_is_a_value_a_state_or_an_id_that_goes() {
         let mut seen = Seen::default();
         let mut check = |next: &[(&str, &str, State)], expected: &[&str]| {
-            let next = next
-                .iter()
-                .map(|(id, value, state)| example(id, value, *state))
-                .collect();
+            let next = next.iter().map(|(id, value, state)| example(id, value, *state)).collect();
             let texts: Vec<_> = seen.update(next).iter().map(Change::text).collect();
             assert_eq!(texts, expected);
         };
@@ -118,19 +102,11 @@ mod tests {
 
     #[test]
     fn lines_of_json_are_the_apis_own() {
-        let removed = Change::Removed {
-            provider: "venue".to_owned(),
-            id: "a".to_owned(),
-        };
+        let removed = Change::Removed { provider: "venue".to_owned(), id: "a".to_owned() };
         let json = removed.json().expect("strings");
         assert_eq!(json, r#"{"provider":"venue","id":"a","removed":true}"#);
         let observation = example("a", "1", State::Fresh);
-        let json = Change::Now(Box::new(observation.clone()))
-            .json()
-            .expect("strings");
-        assert_eq!(
-            serde_json::from_str::<Observation>(&json).ok(),
-            Some(observation)
-        );
+        let json = Change::Now(Box::new(observation.clone())).json().expect("strings");
+        assert_eq!(serde_json::from_str::<Observation>(&json).ok(), Some(observation));
     }
 }

@@ -42,13 +42,7 @@ impl Daemon {
         if status == 200 {
             return serde_json::from_value(json).map_err(CliError::Answer);
         }
-        let said = json
-            .get("error")
-            .and_then(Value::as_str)
-            .unwrap_or("it does not say why");
-        Err(CliError::Refused {
-            status,
-            said: said.to_owned(),
-        })
+        let said = json.get("error").and_then(Value::as_str).unwrap_or("it does not say why");
+        Err(CliError::Refused { status, said: said.to_owned() })
     }
 }

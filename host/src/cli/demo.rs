@@ -13,8 +13,8 @@ use feedgate_tests::{Kind, Venue};
 use serde_json::json;
 use tokio::time::Instant;
 
-use super::plugin::install;
 use super::live::{Live, live};
+use super::plugin::install;
 use super::{Logs, exit_code, fail};
 use crate::api::Observation;
 use crate::plugin_build;
@@ -71,7 +71,10 @@ impl Scene {
         let mut venues = Vec::new();
         let mut config = toml::Table::new();
         config.insert("autostart".to_owned(), true.into());
-        config.insert("api".to_owned(), toml::Value::Table([("listen".to_owned(), api_address().await.into())].into_iter().collect()));
+        config.insert(
+            "api".to_owned(),
+            toml::Value::Table([("listen".to_owned(), api_address().await.into())].into_iter().collect()),
+        );
         let mut providers = toml::Table::new();
         for kind in Kind::ALL {
             let venue = Venue::start(kind).await.map_err(|e| format!("cannot start a simulated venue: {e}"))?;
@@ -91,8 +94,7 @@ impl Scene {
         let api = self.daemon.api().map_or_else(String::new, |api| api.to_string());
         let directory = self.directory.path().display();
         let readings = self.daemon.status().store.read_all();
-        let (provider, id) =
-            readings.first().map_or(("PROVIDER", "ID"), |reading| (&*reading.provider, &*reading.id));
+        let (provider, id) = readings.first().map_or(("PROVIDER", "ID"), |reading| (&*reading.provider, &*reading.id));
         let files = self.daemon.status().plugins();
         let file = files.last().map_or("NAME", |(stem, _)| stem);
         vec![
@@ -100,8 +102,12 @@ impl Scene {
             format!("{} simulated venues, everything on loopback. Try, in another terminal:", self.venues.len()),
             format!("  curl http://{api}/v1/observations/{provider}/{id}"),
             format!("  curl http://{api}/v1/providers ; curl http://{api}/readyz ; curl http://{api}/metrics"),
-            format!("  feedgate plugin build my-venue --out {directory}/plugins     runs at once; configure it in my-venue.toml beside it"),
-            format!("  echo broken > {directory}/plugins/{file}.wasm     refused, the old build goes on: curl http://{api}/v1/plugins"),
+            format!(
+                "  feedgate plugin build my-venue --out {directory}/plugins     runs at once; configure it in my-venue.toml beside it"
+            ),
+            format!(
+                "  echo broken > {directory}/plugins/{file}.wasm     refused, the old build goes on: curl http://{api}/v1/plugins"
+            ),
             format!("  rm {directory}/plugins/{file}.wasm"),
             format!("configuration, read when it changes: {directory}/feedgate.toml     logs: {directory}/demo.log"),
         ]
@@ -208,7 +214,8 @@ impl Seen {
     }
 
     fn missing(&self) -> Vec<(String, String)> {
-        let never = self.ids.iter().filter_map(|((provider, id), why)| Some((format!("{provider} {id}"), why.clone()?)));
+        let never =
+            self.ids.iter().filter_map(|((provider, id), why)| Some((format!("{provider} {id}"), why.clone()?)));
         never.collect()
     }
 }

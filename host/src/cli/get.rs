@@ -30,37 +30,23 @@ pub async fn get(asked: &Get) -> ExitCode {
 
 pub(super) async fn print(asked: &Get, out: &mut impl Write) -> Result<Exit, CliError> {
     let daemon = Daemon::new(&asked.api)?;
-    let mut answer = daemon
-        .observations(asked.provider.as_deref(), asked.id.as_deref())
-        .await?;
+    let mut answer = daemon.observations(asked.provider.as_deref(), asked.id.as_deref()).await?;
     let is_fresh = |state: &str| state == State::Fresh.as_str();
-    let all_fresh =
-        !answer.observations.is_empty() && answer.observations.iter().all(|o| is_fresh(&o.state));
+    let all_fresh = !answer.observations.is_empty() && answer.observations.iter().all(|o| is_fresh(&o.state));
     if asked.fresh {
-        answer
-            .observations
-            .retain(|observation| is_fresh(&observation.state));
+        answer.observations.retain(|observation| is_fresh(&observation.state));
     }
     if asked.json {
-        serde_json::to_writer(&mut *out, &answer)
-            .map_err(|error| CliError::Output(error.into()))?;
+        serde_json::to_writer(&mut *out, &answer).map_err(|error| CliError::Output(error.into()))?;
         writeln!(out)?;
     } else if answer.observations.is_empty() {
         writeln!(out, "no {}ids", if asked.fresh { "fresh " } else { "" })?;
     } else {
-        let rows: Vec<_> = answer
-            .observations
-            .iter()
-            .map(|observation| Row::from(observation).cells())
-            .collect();
+        let rows: Vec<_> = answer.observations.iter().map(|observation| Row::from(observation).cells()).collect();
         for line in layout(&COLUMNS, &rows, None) {
             writeln!(out, "{line}")?;
         }
     }
     out.flush()?;
-    Ok(if all_fresh {
-        Exit::Fine
-    } else {
-        Exit::NotFresh
-    })
+    Ok(if all_fresh { Exit::Fine } else { Exit::NotFresh })
 }

@@ -68,9 +68,7 @@ fn meaning(event: &Event) -> Option<Pressed> {
         _ => return None,
     };
     match key.code {
-        KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => {
-            Some(Pressed::Quit)
-        }
+        KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Pressed::Quit),
         KeyCode::Char('q') | KeyCode::Esc => Some(Pressed::Quit),
         KeyCode::Up | KeyCode::Char('k') => Some(Pressed::Up),
         KeyCode::Down | KeyCode::Char('j') => Some(Pressed::Down),
@@ -104,11 +102,7 @@ struct Signals([tokio::signal::unix::Signal; 3]);
 impl Signals {
     fn new() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self([
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::hangup())?,
-        ]))
+        Ok(Self([signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?]))
     }
 
     async fn any(&mut self) {

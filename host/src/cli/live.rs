@@ -139,20 +139,9 @@ where
     }
 }
 
-fn print(
-    seen: &mut Seen,
-    next: Vec<Observation>,
-    json: bool,
-    out: &mut impl Write,
-) -> Result<(), CliError> {
+fn print(seen: &mut Seen, next: Vec<Observation>, json: bool, out: &mut impl Write) -> Result<(), CliError> {
     for change in seen.update(next) {
-        let line = if json {
-            change
-                .json()
-                .map_err(|error| CliError::Output(error.into()))?
-        } else {
-            change.text()
-        };
+        let line = if json { change.json().map_err(|error| CliError::Output(error.into()))? } else { change.text() };
         writeln!(out, "{line}")?;
     }
     Ok(out.flush()?)
@@ -169,18 +158,11 @@ mod tests {
         let mut last = None;
         let look = async || {
             last = looks.next().copied().or(last);
-            let refused = || CliError::Refused {
-                status: 404,
-                said: "gone".to_owned(),
-            };
+            let refused = || CliError::Refused { status: 404, said: "gone".to_owned() };
             let value = last.flatten().ok_or_else(refused)?;
             Ok(vec![example("a", value, State::Fresh)])
         };
-        let live = Live {
-            limit: Some(Duration::from_secs(10)),
-            json,
-            ..Live::default()
-        };
+        let live = Live { limit: Some(Duration::from_secs(10)), json, ..Live::default() };
         let mut out = Vec::new();
         let exit = lines(look, &live, &mut out).await;
         (exit, String::from_utf8(out).expect("text"))
@@ -188,25 +170,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_terminal_there_is_one_line_a_change() {
-        let (exit, text) = shown(
-            &[Some("1"), Some("1"), Some("2"), None, Some("2"), Some("3")],
-            false,
-        )
-        .await;
+        let (exit, text) = shown(&[Some("1"), Some("1"), Some("2"), None, Some("2"), Some("3")], false).await;
         assert!(matches!(exit, Ok(Exit::Fine)), "{exit:?}");
-        assert_eq!(
-            text,
-            "venue a fresh 1 1.5 s\nvenue a fresh 2 1.5 s\nvenue a fresh 3 1.5 s\n"
-        );
+        assert_eq!(text, "venue a fresh 1 1.5 s\nvenue a fresh 2 1.5 s\nvenue a fresh 3 1.5 s\n");
         let (_, text) = shown(&[Some("1"), Some("2")], true).await;
-        let values: Vec<Option<Observation>> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).ok())
-            .collect();
-        assert_eq!(
-            values,
-            ["1", "2"].map(|value| Some(example("a", value, State::Fresh)))
-        );
+        let values: Vec<Option<Observation>> = text.lines().map(|line| serde_json::from_str(line).ok()).collect();
+        assert_eq!(values, ["1", "2"].map(|value| Some(example("a", value, State::Fresh))));
     }
 
     #[tokio::test(start_paused = true)]
@@ -215,9 +184,6 @@ mod tests {
         assert!(matches!(exit, Err(CliError::Refused { .. })), "{exit:?}");
         assert_eq!(text.lines().count(), 1);
         let (exit, text) = shown(&[None, Some("1")], false).await;
-        assert!(
-            exit.is_err() && text.is_empty(),
-            "the first look must succeed"
-        );
+        assert!(exit.is_err() && text.is_empty(), "the first look must succeed");
     }
 }

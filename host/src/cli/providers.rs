@@ -48,16 +48,9 @@ pub async fn providers(asked: &Providers) -> ExitCode {
 pub(super) async fn print(asked: &Providers, out: &mut impl Write) -> Result<Exit, CliError> {
     let daemon = Daemon::new(&asked.api)?;
     let providers = daemon.providers().await?;
-    let observations = if asked.ids {
-        Some(daemon.observations(None, None).await?)
-    } else {
-        None
-    };
+    let observations = if asked.ids { Some(daemon.observations(None, None).await?) } else { None };
     if asked.json {
-        let whole = Whole {
-            providers: &providers,
-            observations: observations.as_ref(),
-        };
+        let whole = Whole { providers: &providers, observations: observations.as_ref() };
         serde_json::to_writer(&mut *out, &whole).map_err(|error| CliError::Output(error.into()))?;
         writeln!(out)?;
     } else if providers.is_empty() {
@@ -68,11 +61,7 @@ pub(super) async fn print(asked: &Providers, out: &mut impl Write) -> Result<Exi
             writeln!(out, "{line}")?;
         }
         if let Some(observations) = observations {
-            let rows: Vec<_> = observations
-                .observations
-                .iter()
-                .map(|o| Row::from(o).cells())
-                .collect();
+            let rows: Vec<_> = observations.observations.iter().map(|o| Row::from(o).cells()).collect();
             writeln!(out)?;
             for line in layout(&row::COLUMNS, &rows, None) {
                 writeln!(out, "{line}")?;
@@ -84,11 +73,7 @@ pub(super) async fn print(asked: &Providers, out: &mut impl Write) -> Result<Exi
 }
 
 fn cells(provider: &Provider) -> Vec<Cell> {
-    let fresh = provider
-        .ids
-        .get(State::Fresh.as_str())
-        .copied()
-        .unwrap_or(0);
+    let fresh = provider.ids.get(State::Fresh.as_str()).copied().unwrap_or(0);
     let ids: usize = provider.ids.values().sum();
     let plugin = [provider.plugin.as_str(), &provider.plugin_version].join(" ");
     [
@@ -108,17 +93,9 @@ fn cells(provider: &Provider) -> Vec<Cell> {
 fn transport(provider: &Provider) -> String {
     let mut parts = Vec::new();
     if !provider.connections.is_empty() {
-        let open = provider
-            .connections
-            .iter()
-            .filter(|connection| is_open(connection))
-            .count();
+        let open = provider.connections.iter().filter(|connection| is_open(connection)).count();
         parts.push(format!("{open}/{} open", provider.connections.len()));
-        let reconnects: u64 = provider
-            .connections
-            .iter()
-            .map(|connection| connection.reconnects)
-            .sum();
+        let reconnects: u64 = provider.connections.iter().map(|connection| connection.reconnects).sum();
         if reconnects > 0 {
             parts.push(format!("{reconnects} reconnects"));
         }
@@ -129,11 +106,7 @@ fn transport(provider: &Provider) -> String {
             None => "not polled yet".to_owned(),
         });
     }
-    if parts.is_empty() {
-        "-".to_owned()
-    } else {
-        parts.join(", ")
-    }
+    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
 }
 
 /// Everything that is wrong with it.
@@ -142,11 +115,7 @@ fn reason(provider: &Provider) -> String {
     if !provider.reason.is_empty() {
         reasons.push(provider.reason.clone());
     }
-    for connection in provider
-        .connections
-        .iter()
-        .filter(|connection| !is_open(connection))
-    {
+    for connection in provider.connections.iter().filter(|connection| !is_open(connection)) {
         let mut said = format!("connection {} is {}", connection.number, connection.phase);
         if let Some(end) = &connection.last_end {
             said += &format!(" since {} {} ago", end.reason, millis(end.ms_ago));
@@ -156,30 +125,19 @@ fn reason(provider: &Provider) -> String {
         }
         reasons.push(said);
     }
-    let unconfirmed: usize = provider
-        .connections
-        .iter()
-        .filter(|connection| is_open(connection))
-        .map(|it| it.unconfirmed)
-        .sum();
+    let unconfirmed: usize =
+        provider.connections.iter().filter(|connection| is_open(connection)).map(|it| it.unconfirmed).sum();
     if unconfirmed > 0 {
         reasons.push(format!("{unconfirmed} ids not confirmed by the venue"));
     }
-    if let Some(poller) = provider
-        .poller
-        .as_ref()
-        .filter(|poller| !poller.last_error.is_empty())
-    {
+    if let Some(poller) = provider.poller.as_ref().filter(|poller| !poller.last_error.is_empty()) {
         let mut said = format!("last poll: {}", poller.last_error);
         if poller.failures > 1 {
             said += &format!(" ({} in a row failed)", poller.failures);
         }
         reasons.push(said);
     }
-    for state in State::ALL
-        .into_iter()
-        .filter(|state| *state != State::Fresh)
-    {
+    for state in State::ALL.into_iter().filter(|state| *state != State::Fresh) {
         match provider.ids.get(state.as_str()) {
             Some(count) if *count > 0 => reasons.push(format!("{count} {}", state.as_str())),
             _ => {}

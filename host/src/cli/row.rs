@@ -108,10 +108,7 @@ impl Row {
     }
 
     fn cells_with(&self, mark: &str, tone: Tone) -> Vec<Cell> {
-        let value = self
-            .value
-            .as_deref()
-            .map_or_else(|| "-".to_owned(), |value| fit(value, MAX_VALUE));
+        let value = self.value.as_deref().map_or_else(|| "-".to_owned(), |value| fit(value, MAX_VALUE));
         vec![
             Cell::plain(&self.provider),
             Cell::plain(&self.id),
@@ -149,11 +146,7 @@ pub(super) fn example(id: &str, value: &str, state: State) -> Observation {
         provider: "venue".to_owned(),
         id: id.to_owned(),
         state: state.as_str().to_owned(),
-        reason: if state == State::Fresh {
-            String::new()
-        } else {
-            "a reason".to_owned()
-        },
+        reason: if state == State::Fresh { String::new() } else { "a reason".to_owned() },
         value: (!value.is_empty()).then(|| Value::Text(value.to_owned())),
         kind: None,
         observed_at: None,

@@ -21,11 +21,8 @@ pub async fn run(config: PathBuf, logs: &Logs) -> ExitCode {
     if let Some(address) = daemon.api() {
         tracing::info!("API at http://{address}/");
     }
-    loop {
-        match signals.next().await {
-            Signal::Reload => daemon.reload(),
-            Signal::Stop => break,
-        }
+    while let Signal::Reload = signals.next().await {
+        daemon.reload();
     }
     tracing::info!("stopping");
     let in_time = tokio::select! {

@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossterm::cursor::{Hide, MoveTo, Show};
 use crossterm::style::{Attribute, Color, Print, ResetColor, SetAttribute, SetForegroundColor};
 use crossterm::terminal::{
-    BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap,
-    EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
-    enable_raw_mode, size,
+    BeginSynchronizedUpdate, Clear, ClearType, DisableLineWrap, EnableLineWrap, EndSynchronizedUpdate,
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use crossterm::{execute, queue};
 
@@ -109,17 +108,8 @@ fn paint(frame: &mut Vec<u8>, text: &str, tone: Tone) -> io::Result<()> {
         Tone::Good => queue!(frame, SetForegroundColor(Color::Green))?,
         Tone::Doubtful => queue!(frame, SetForegroundColor(Color::Yellow))?,
         Tone::Bad => queue!(frame, SetForegroundColor(Color::Red))?,
-        Tone::Changed => queue!(
-            frame,
-            SetForegroundColor(Color::Cyan),
-            SetAttribute(Attribute::Bold)
-        )?,
+        Tone::Changed => queue!(frame, SetForegroundColor(Color::Cyan), SetAttribute(Attribute::Bold))?,
         Tone::Faint => queue!(frame, SetAttribute(Attribute::Dim))?,
     }
-    queue!(
-        frame,
-        Print(text),
-        ResetColor,
-        SetAttribute(Attribute::Reset)
-    )
+    queue!(frame, Print(text), ResetColor, SetAttribute(Attribute::Reset))
 }

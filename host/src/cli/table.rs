@@ -45,10 +45,7 @@ pub(super) struct Cell {
 
 impl Cell {
     pub(super) fn new(text: &str, tone: Tone) -> Self {
-        Self {
-            text: clean(text),
-            tone,
-        }
+        Self { text: clean(text), tone }
     }
 
     pub(super) fn plain(text: &str) -> Self {
@@ -77,21 +74,11 @@ impl fmt::Display for Line {
 /// The headings and one line for each row. With a `limit`, what is wider is cut: the last column first, since it holds
 /// the longest text.
 pub(super) fn layout(columns: &[Column], rows: &[Vec<Cell>], limit: Option<usize>) -> Vec<Line> {
-    let headings = columns
-        .iter()
-        .map(|column| Cell::new(column.name, Tone::Heading))
-        .collect();
+    let headings = columns.iter().map(|column| Cell::new(column.name, Tone::Heading)).collect();
     let all: Vec<&Vec<Cell>> = std::iter::once(&headings).chain(rows).collect();
-    let widest = |at: usize| {
-        all.iter()
-            .filter_map(|row| Some(width(&row.get(at)?.text)))
-            .max()
-            .unwrap_or(0)
-    };
+    let widest = |at: usize| all.iter().filter_map(|row| Some(width(&row.get(at)?.text))).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns.len()).map(widest).collect();
-    all.into_iter()
-        .map(|row| line(columns, row, &widths, limit.unwrap_or(usize::MAX)))
-        .collect()
+    all.into_iter().map(|row| line(columns, row, &widths, limit.unwrap_or(usize::MAX))).collect()
 }
 
 fn line(columns: &[Column], row: &[Cell], widths: &[usize], limit: usize) -> Line {
@@ -105,11 +92,7 @@ fn line(columns: &[Column], row: &[Cell], widths: &[usize], limit: usize) -> Lin
         }
         let last = at + 1 == columns.len();
         // Padding behind the last column would only wrap.
-        let padded = if last && !column.right {
-            cell.text.clone()
-        } else {
-            pad(&cell.text, *wanted, column.right)
-        };
+        let padded = if last && !column.right { cell.text.clone() } else { pad(&cell.text, *wanted, column.right) };
         let fitted = fit(&padded, left);
         left -= width(&fitted).min(left);
         pieces.push((fitted, cell.tone));
@@ -123,46 +106,18 @@ mod tests {
 
     #[track_caller]
     fn check(limit: Option<usize>, expected: &[&str]) {
-        let columns = [
-            Column::left("ID"),
-            Column::right("VALUE"),
-            Column::left("REASON"),
-        ];
+        let columns = [Column::left("ID"), Column::right("VALUE"), Column::left("REASON")];
         let row = |cells: [&str; 3]| cells.map(Cell::plain).to_vec();
-        let rows = [
-            row(["BTC/USD", "65114.20", ""]),
-            row(["比", "0.1", "the venue\nsays no"]),
-        ];
+        let rows = [row(["BTC/USD", "65114.20", ""]), row(["比", "0.1", "the venue\nsays no"])];
         let lines = layout(&columns, &rows, limit);
-        assert_eq!(
-            lines.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            expected
-        );
-        assert!(
-            lines
-                .iter()
-                .all(|line| limit.is_none_or(|limit| width(&line.to_string()) <= limit))
-        );
+        assert_eq!(lines.iter().map(ToString::to_string).collect::<Vec<_>>(), expected);
+        assert!(lines.iter().all(|line| limit.is_none_or(|limit| width(&line.to_string()) <= limit)));
     }
 
     #[test]
     fn columns_are_aligned_and_cut_from_the_right() {
-        check(
-            None,
-            &[
-                "ID          VALUE  REASON",
-                "BTC/USD  65114.20",
-                "比            0.1  the venue says no",
-            ],
-        );
-        check(
-            Some(26),
-            &[
-                "ID          VALUE  REASON",
-                "BTC/USD  65114.20",
-                "比            0.1  the ve…",
-            ],
-        );
+        check(None, &["ID          VALUE  REASON", "BTC/USD  65114.20", "比            0.1  the venue says no"]);
+        check(Some(26), &["ID          VALUE  REASON", "BTC/USD  65114.20", "比            0.1  the ve…"]);
         check(Some(12), &["ID         …", "BTC/USD  65…", "比         …"]);
         check(Some(0), &["", "", ""]);
     }

@@ -17,16 +17,10 @@ use crate::store::Note;
 async fn daemon() -> (String, JoinSet<io::Result<()>>) {
     let status = Arc::new(Status::default());
     let slots = status.store.provider("venue");
-    let table =
-        slots.set_ids(&["BTC/USD", "odd, id&name"].map(|id| (id.into(), Duration::from_secs(60))));
+    let table = slots.set_ids(&["BTC/USD", "odd, id&name"].map(|id| (id.into(), Duration::from_secs(60))));
     let slot = |key| table.get(Key(key)).expect("just made");
     let value = Value::Decimal(Decimal::new(6_511_420, -2).expect("in range"));
-    let observation = Observation {
-        key: Key(0),
-        value,
-        observed_at: None,
-        sequence: None,
-    };
+    let observation = Observation { key: Key(0), value, observed_at: None, sequence: None };
     slot(0).write(observation, slots.receipt(0));
     slot(1).set_note(Note::Rejected, "delisted");
     let now = Instant::now();
@@ -60,25 +54,10 @@ async fn daemon() -> (String, JoinSet<io::Result<()>>) {
     (address, serving)
 }
 
-async fn got(
-    api: &str,
-    id: Option<&str>,
-    fresh: bool,
-    json: bool,
-) -> (Result<Exit, CliError>, String) {
+async fn got(api: &str, id: Option<&str>, fresh: bool, json: bool) -> (Result<Exit, CliError>, String) {
     let (provider, id) = (Some("venue".to_owned()), id.map(str::to_owned));
     let mut out = Vec::new();
-    let exit = get::print(
-        &get::Get {
-            api: api.to_owned(),
-            provider,
-            id,
-            fresh,
-            json,
-        },
-        &mut out,
-    )
-    .await;
+    let exit = get::print(&get::Get { api: api.to_owned(), provider, id, fresh, json }, &mut out).await;
     (exit, String::from_utf8(out).expect("text"))
 }
 
@@ -87,12 +66,7 @@ async fn get_says_whether_everything_is_fresh() {
     let (api, _serving) = daemon().await;
     let (exit, text) = got(&api, Some("BTC/USD"), false, false).await;
     assert!(matches!(exit, Ok(Exit::Fine)), "{exit:?}");
-    assert!(
-        text.lines()
-            .nth(1)
-            .is_some_and(|line| line.starts_with("venue     BTC/USD  65114.20")),
-        "{text}"
-    );
+    assert!(text.lines().nth(1).is_some_and(|line| line.starts_with("venue     BTC/USD  65114.20")), "{text}");
     let (exit, text) = got(&api, Some("odd, id&name"), false, false).await;
     assert!(matches!(exit, Ok(Exit::NotFresh)), "{exit:?}");
     assert!(text.contains("rejected  delisted"), "{text}");
@@ -103,20 +77,13 @@ async fn get_says_whether_everything_is_fresh() {
     assert_eq!(answer.observations.len(), 1);
     let (exit, _) = got(&api, Some("ETH/USD"), false, false).await;
     let error = exit.expect_err("no such id").to_string();
-    assert!(
-        error.contains("no id \"ETH/USD\" at venue; there are: BTC/USD"),
-        "{error}"
-    );
+    assert!(error.contains("no id \"ETH/USD\" at venue; there are: BTC/USD"), "{error}");
 }
 
 #[tokio::test]
 async fn providers_are_listed_with_their_reasons() {
     let (api, _serving) = daemon().await;
-    let mut asked = providers::Providers {
-        api,
-        ids: true,
-        json: false,
-    };
+    let mut asked = providers::Providers { api, ids: true, json: false };
     let mut out = Vec::new();
     providers::print(&asked, &mut out).await.expect("an answer");
     let text = String::from_utf8(out).expect("text");
@@ -145,34 +112,16 @@ async fn a_daemon_that_is_not_there_is_an_error_and_no_empty_answer() {
     drop(listener);
     let (exit, text) = got(&api, None, false, false).await;
     let error = exit.expect_err("nobody listens").to_string();
-    assert!(
-        error.starts_with(&format!("cannot reach the daemon at http://{api}: ")),
-        "{error}"
-    );
+    assert!(error.starts_with(&format!("cannot reach the daemon at http://{api}: ")), "{error}");
     assert_eq!(text, "");
 }
 
 #[test]
 fn times_have_a_unit() {
-    for (text, millis) in [
-        ("500ms", 500),
-        ("10s", 10_000),
-        ("2m", 120_000),
-        ("1h", 3_600_000),
-    ] {
+    for (text, millis) in [("500ms", 500), ("10s", 10_000), ("2m", 120_000), ("1h", 3_600_000)] {
         assert_eq!(parse_time(text), Ok(Duration::from_millis(millis)));
     }
-    for bad in [
-        "",
-        "10",
-        "s",
-        "1.5s",
-        "-1s",
-        "10 s",
-        "10d",
-        "99999999999999999999s",
-        "9999999999999999999h",
-    ] {
+    for bad in ["", "10", "s", "1.5s", "-1s", "10 s", "10d", "99999999999999999999s", "9999999999999999999h"] {
         assert!(parse_time(bad).is_err(), "{bad}");
     }
 }

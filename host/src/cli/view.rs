@@ -87,11 +87,7 @@ impl View {
         let notes = if height >= 3 + self.rows.len() + self.notes.len() { self.notes.len() } else { 0 };
         self.page = height.saturating_sub(3 + notes).max(1);
         self.offset = self.offset.min(self.rows.len().saturating_sub(self.page));
-        let cells: Vec<_> = self
-            .rows
-            .values()
-            .map(|shown| self.cells(shown, unanswered, now))
-            .collect();
+        let cells: Vec<_> = self.rows.values().map(|shown| self.cells(shown, unanswered, now)).collect();
         // Laid out whole, so that columns keep their places while scrolling.
         let mut table = layout(&COLUMNS, &cells, Some(width)).into_iter();
         lines.extend(table.next());
@@ -103,10 +99,7 @@ impl View {
     }
 
     fn cells(&self, shown: &Shown, unanswered: Duration, now: Instant) -> Vec<super::table::Cell> {
-        let moved = shown
-            .moved
-            .filter(|(_, at)| now.saturating_duration_since(*at) < MARKED)
-            .map(|(moved, _)| moved);
+        let moved = shown.moved.filter(|(_, at)| now.saturating_duration_since(*at) < MARKED).map(|(moved, _)| moved);
         if self.error.is_none() {
             return shown.row.marked_cells(moved);
         }
@@ -133,21 +126,10 @@ impl View {
     fn footing(&self) -> String {
         let all = self.rows.len();
         let last = (self.offset + self.page).min(all);
-        let fresh = self
-            .rows
-            .values()
-            .filter(|shown| shown.row.state == "fresh")
-            .count();
-        let fresh = if self.error.is_none() {
-            format!("{fresh} of {all} fresh")
-        } else {
-            format!("{all} ids")
-        };
+        let fresh = self.rows.values().filter(|shown| shown.row.state == "fresh").count();
+        let fresh = if self.error.is_none() { format!("{fresh} of {all} fresh") } else { format!("{all} ids") };
         if all > self.page {
-            format!(
-                "{fresh}; {}-{last} shown, arrows scroll, q quits",
-                self.offset + 1
-            )
+            format!("{fresh}; {}-{last} shown, arrows scroll, q quits", self.offset + 1)
         } else {
             format!("{fresh}; q quits")
         }
@@ -161,17 +143,11 @@ mod tests {
     use crate::store::State;
 
     fn rows(values: &[(&str, &str)]) -> Vec<Row> {
-        values
-            .iter()
-            .map(|(id, value)| Row::from(&example(id, value, State::Fresh)))
-            .collect()
+        values.iter().map(|(id, value)| Row::from(&example(id, value, State::Fresh))).collect()
     }
 
     fn text(view: &mut View, size: (usize, usize), now: Instant) -> Vec<String> {
-        view.lines(size, now)
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        view.lines(size, now).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -204,10 +180,7 @@ mod tests {
         view.lost("refused".to_owned());
         let lines = text(&mut view, (80, 10), start + Duration::from_secs(2));
         assert_eq!(lines[0], "NO ANSWER for 2.0 s: refused");
-        assert_eq!(
-            lines[2],
-            "venue     a     1    3.5 s  unknown  was fresh when the daemon last answered"
-        );
+        assert_eq!(lines[2], "venue     a     1    3.5 s  unknown  was fresh when the daemon last answered");
         assert_eq!(lines[3], "1 ids; q quits");
         view.update(rows(&[("a", "1")]), start);
         assert_eq!(text(&mut view, (80, 10), start)[0], "title");
@@ -223,11 +196,7 @@ mod tests {
         for (width, height) in [(0, 0), (1, 1), (5, 2), (30, 3), (80, 8), (200, 100)] {
             let lines = text(&mut view, (width, height), start);
             assert_eq!(lines.len(), height.min(23));
-            assert!(
-                lines
-                    .iter()
-                    .all(|line| super::super::width::width(line) <= width)
-            );
+            assert!(lines.iter().all(|line| super::super::width::width(line) <= width));
         }
         let shown = |view: &mut View| {
             let lines = text(view, (80, 8), start);
@@ -236,10 +205,7 @@ mod tests {
         assert!(shown(&mut view).0.contains("id00"));
         view.scroll(Pressed::PageDown);
         let (first, last) = shown(&mut view);
-        assert!(
-            first.contains("id05") && last.contains("6-10 shown"),
-            "{first} {last}"
-        );
+        assert!(first.contains("id05") && last.contains("6-10 shown"), "{first} {last}");
         view.scroll(Pressed::End);
         assert!(shown(&mut view).0.contains("id15"));
         view.scroll(Pressed::Down);

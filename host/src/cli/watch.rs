@@ -33,14 +33,5 @@ async fn show(asked: &Watch) -> Result<Exit, CliError> {
         let answer = daemon.observations(asked.provider.as_deref(), None).await?;
         Ok(answer.observations)
     };
-    live(
-        look,
-        &Live {
-            notes: Vec::new(),
-            title,
-            limit: asked.time,
-            json: asked.json,
-        },
-    )
-    .await
+    live(look, &Live { notes: Vec::new(), title, limit: asked.time, json: asked.json }).await
 }

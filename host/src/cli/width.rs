@@ -7,11 +7,7 @@ pub(super) fn clean(text: &str) -> String {
     let harmless = |c: char| match c {
         '\t' | '\n' | '\r' => ' ',
         // Signs that reorder what stands around them.
-        '\u{202a}'..='\u{202e}'
-        | '\u{2066}'..='\u{2069}'
-        | '\u{200e}'
-        | '\u{200f}'
-        | '\u{061c}' => '\u{fffd}',
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}' | '\u{061c}' => '\u{fffd}',
         c if c.is_control() => '\u{fffd}',
         c => c,
     };
@@ -49,11 +45,7 @@ pub(super) fn pad(text: &str, wanted: usize, right: bool) -> String {
     let gap = wanted.saturating_sub(width(text));
     let mut padded = String::with_capacity(text.len() + gap);
     // Writing into a string cannot fail.
-    let _ = if right {
-        write!(padded, "{:gap$}{text}", "")
-    } else {
-        write!(padded, "{text}{:gap$}", "")
-    };
+    let _ = if right { write!(padded, "{:gap$}{text}", "") } else { write!(padded, "{text}{:gap$}", "") };
     padded
 }
 
@@ -104,9 +96,6 @@ mod tests {
 
     #[test]
     fn nothing_from_outside_is_obeyed_by_the_terminal() {
-        assert_eq!(
-            clean("a\x1b[2Jb\nc\u{202e}d\u{9b}e"),
-            "a\u{fffd}[2Jb c\u{fffd}d\u{fffd}e"
-        );
+        assert_eq!(clean("a\x1b[2Jb\nc\u{202e}d\u{9b}e"), "a\u{fffd}[2Jb c\u{fffd}d\u{fffd}e");
     }
 }

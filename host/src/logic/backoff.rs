@@ -23,11 +23,7 @@ impl BackoffConfig {
     /// `reset_after`: how long a connection must have lived for its failures to be forgotten.
     ///
     /// An error, in words for the operator, if `first` or `reset_after` is zero or `max` is less than `first`.
-    pub fn new(
-        first: Duration,
-        max: Duration,
-        reset_after: Duration,
-    ) -> Result<Self, &'static str> {
+    pub fn new(first: Duration, max: Duration, reset_after: Duration) -> Result<Self, &'static str> {
         if first.is_zero() {
             return Err("the first wait must be longer than zero");
         }
@@ -37,11 +33,7 @@ impl BackoffConfig {
         if reset_after.is_zero() {
             return Err("the life after which failures are forgotten must be longer than zero");
         }
-        Ok(Self {
-            first,
-            max,
-            reset_after,
-        })
+        Ok(Self { first, max, reset_after })
     }
 
     /// The most that the first wait takes.
@@ -58,11 +50,7 @@ impl BackoffConfig {
 impl Default for BackoffConfig {
     /// 1 s, 64 s, 60 s: a blip costs a second, and a venue that is down for an hour sees about a hundred attempts.
     fn default() -> Self {
-        Self {
-            first: Duration::from_secs(1),
-            max: Duration::from_secs(64),
-            reset_after: Duration::from_secs(60),
-        }
+        Self { first: Duration::from_secs(1), max: Duration::from_secs(64), reset_after: Duration::from_secs(60) }
     }
 }
 
@@ -80,10 +68,7 @@ pub struct Backoff {
 impl Backoff {
     /// No failure yet.
     pub fn new(config: BackoffConfig) -> Self {
-        Self {
-            config,
-            failures: 0,
-        }
+        Self { config, failures: 0 }
     }
 
     /// The bounds in force.
@@ -103,18 +88,10 @@ impl Backoff {
             self.failures = 0;
         }
         let factor = 1_u32.checked_shl(self.failures).unwrap_or(u32::MAX);
-        let ceiling = self
-            .config
-            .first
-            .saturating_mul(factor)
-            .min(self.config.max);
+        let ceiling = self.config.first.saturating_mul(factor).min(self.config.max);
         self.failures = self.failures.saturating_add(1);
         let floor = self.config.first / 2;
-        let random = if random.is_nan() {
-            0.0
-        } else {
-            random.clamp(0.0, 1.0)
-        };
+        let random = if random.is_nan() { 0.0 } else { random.clamp(0.0, 1.0) };
         // Rounding could exceed the ceiling by a nanosecond.
         (floor + (ceiling - floor).mul_f64(random)).min(ceiling)
     }
@@ -167,21 +144,13 @@ mod tests {
     #[test]
     fn to_have_connected_is_no_success_and_to_have_lived_is() {
         check(1.0, &[Some(0), Some(1), Some(59)], &[1_000, 2_000, 4_000]);
-        check(
-            1.0,
-            &[Some(0), Some(1), Some(60), None],
-            &[1_000, 2_000, 1_000, 2_000],
-        );
+        check(1.0, &[Some(0), Some(1), Some(60), None], &[1_000, 2_000, 1_000, 2_000]);
     }
 
     #[test]
     fn bounds_cannot_be_inverted() {
         let check = |first, max, reset_after| {
-            BackoffConfig::new(
-                Duration::from_secs(first),
-                Duration::from_secs(max),
-                Duration::from_secs(reset_after),
-            )
+            BackoffConfig::new(Duration::from_secs(first), Duration::from_secs(max), Duration::from_secs(reset_after))
         };
         assert!(check(1, 64, 60) == Ok(BackoffConfig::default()));
         assert!(check(1, 1, 1).is_ok());
@@ -200,10 +169,7 @@ mod tests {
             let mut backoff = Backoff::new(config);
             for _ in 0..100 {
                 let wait = backoff.failed(None, chance.fraction());
-                assert!(
-                    first / 2 <= wait && wait <= max,
-                    "seed {seed}: waited {wait:?}"
-                );
+                assert!(first / 2 <= wait && wait <= max, "seed {seed}: waited {wait:?}");
             }
             assert_eq!(backoff.failures(), 100);
         }

@@ -45,21 +45,14 @@ impl RateLimit {
         } else {
             self.granted.front().map(|oldest| later(*oldest, self.per))
         };
-        [free, self.earliest]
-            .into_iter()
-            .flatten()
-            .fold(now, Instant::max)
+        [free, self.earliest].into_iter().flatten().fold(now, Instant::max)
     }
 
     /// Books one unit and answers when it may be used: `now` or later, and never before a unit booked earlier.
     pub fn reserve(&mut self, now: Instant) -> Instant {
         let at = self.peek(now);
         // Later units are granted at `at` or after it, so these can never stand in the way again.
-        while self
-            .granted
-            .front()
-            .is_some_and(|oldest| later(*oldest, self.per) <= at)
-        {
+        while self.granted.front().is_some_and(|oldest| later(*oldest, self.per) <= at) {
             self.granted.pop_front();
         }
         self.granted.push_back(at);
@@ -78,10 +71,7 @@ impl RateLimit {
 /// as "subscribe", for its connection and for its origin: booked one after another, the first would be used later
 /// than it was booked for, and its window would hold too many.
 pub fn reserve_all(limits: &mut [&mut RateLimit], now: Instant) -> Instant {
-    let at = limits
-        .iter()
-        .map(|limit| limit.peek(now))
-        .fold(now, Instant::max);
+    let at = limits.iter().map(|limit| limit.peek(now)).fold(now, Instant::max);
     for limit in limits {
         limit.reserve(at);
     }
@@ -119,20 +109,12 @@ mod tests {
     /// A bucket with aligned windows would grant 999 and 1000, four in two milliseconds.
     #[test]
     fn a_window_may_begin_anywhere() {
-        check(
-            limit(2, 1_000),
-            &[999, 999, 1_000, 1_000],
-            &[999, 999, 1_999, 1_999],
-        );
+        check(limit(2, 1_000), &[999, 999, 1_000, 1_000], &[999, 999, 1_999, 1_999]);
     }
 
     #[test]
     fn a_quiet_hour_saves_nothing_up() {
-        check(
-            limit(2, 1_000),
-            &[0, 3_600_000, 3_600_000, 3_600_000],
-            &[0, 3_600_000, 3_600_000, 3_601_000],
-        );
+        check(limit(2, 1_000), &[0, 3_600_000, 3_600_000, 3_600_000], &[0, 3_600_000, 3_600_000, 3_601_000]);
     }
 
     #[test]
@@ -199,10 +181,7 @@ mod tests {
                     expected = expected.max(window);
                 }
                 assert_eq!(at, expected, "seed {seed}: {count} in {per} ms");
-                assert!(
-                    limit.granted.len() <= count,
-                    "seed {seed}: remembers too much"
-                );
+                assert!(limit.granted.len() <= count, "seed {seed}: remembers too much");
                 granted.push(at);
             }
         }

@@ -106,10 +106,7 @@ impl Schedule {
         if now < due {
             return None;
         }
-        self.state = State::UnderWay {
-            since: now,
-            again: false,
-        };
+        self.state = State::UnderWay { since: now, again: false };
         Some(Poll { due })
     }
 
@@ -136,10 +133,7 @@ impl Schedule {
     fn tick_at_or_after(&self, at: Instant) -> Instant {
         let passed = at.saturating_duration_since(self.first_tick).as_nanos();
         let ticks = passed.div_ceil(self.interval.as_nanos());
-        later(
-            self.first_tick,
-            duration_of(ticks * self.interval.as_nanos()),
-        )
+        later(self.first_tick, duration_of(ticks * self.interval.as_nanos()))
     }
 }
 
@@ -202,17 +196,11 @@ mod tests {
         let mut story = story.iter().peekable();
         loop {
             let event = story.peek().map_or(until, |(at, _)| *at);
-            let due = schedule
-                .poll_timeout()
-                .map(|due| (due - start).as_millis() as u64);
+            let due = schedule.poll_timeout().map(|due| (due - start).as_millis() as u64);
             let asleep = matches!(story.peek(), Some((_, Awake)));
             if let Some(due) = due.filter(|due| *due <= event && !asleep) {
                 let due = due.max(found.last().copied().unwrap_or(0));
-                assert!(
-                    schedule
-                        .poll_action(start + Duration::from_millis(due))
-                        .is_some()
-                );
+                assert!(schedule.poll_action(start + Duration::from_millis(due)).is_some());
                 found.push(due);
                 continue;
             }
@@ -238,11 +226,7 @@ mod tests {
 
     #[test]
     fn polls_stay_on_their_ticks() {
-        check(
-            &[(3_200, Done), (13_900, Done), (23_001, Done)],
-            33_000,
-            &[3_000, 13_000, 23_000, 33_000],
-        );
+        check(&[(3_200, Done), (13_900, Done), (23_001, Done)], 33_000, &[3_000, 13_000, 23_000, 33_000]);
     }
 
     /// Bothan's interval bursts: a request that used up its period was followed by another at once.
@@ -260,48 +244,26 @@ mod tests {
 
     #[test]
     fn a_host_that_slept_polls_once_and_not_twice_in_a_breath() {
-        check(
-            &[(2_999_000, Awake), (2_999_100, Done)],
-            3_013_000,
-            &[2_999_000, 3_013_000],
-        );
-        check(
-            &[(2_994_000, Awake), (2_994_100, Done)],
-            3_004_000,
-            &[2_994_000, 3_003_000],
-        );
+        check(&[(2_999_000, Awake), (2_999_100, Done)], 3_013_000, &[2_999_000, 3_013_000]);
+        check(&[(2_994_000, Awake), (2_994_100, Done)], 3_004_000, &[2_994_000, 3_003_000]);
     }
 
     #[test]
     fn a_failure_never_makes_a_poll_come_sooner() {
-        check(
-            &[(3_100, Failed), (13_100, Done)],
-            30_000,
-            &[3_000, 13_000, 23_000],
-        );
+        check(&[(3_100, Failed), (13_100, Done)], 30_000, &[3_000, 13_000, 23_000]);
     }
 
     /// 1, 2, 4, 8 s fall between two ticks; 16 s cost one, 32 s three.
     #[test]
     fn failures_in_a_row_cost_more_and_more_ticks() {
         let failures = [3_000, 13_000, 23_000, 33_000, 43_000, 63_000].map(|at| (at, Failed));
-        check(
-            &failures,
-            110_000,
-            &[3_000, 13_000, 23_000, 33_000, 43_000, 63_000, 103_000],
-        );
+        check(&failures, 110_000, &[3_000, 13_000, 23_000, 33_000, 43_000, 63_000, 103_000]);
     }
 
     #[test]
     fn a_success_makes_the_next_failure_a_first_one() {
-        let story = [
-            (3_000, Failed),
-            (13_000, Failed),
-            (23_000, Failed),
-            (33_000, Failed),
-            (43_000, Done),
-            (53_000, Failed),
-        ];
+        let story =
+            [(3_000, Failed), (13_000, Failed), (23_000, Failed), (33_000, Failed), (43_000, Done), (53_000, Failed)];
         let polls = [3_000, 13_000, 23_000, 33_000, 43_000, 53_000, 63_000];
         check(&story, 63_000, &polls);
     }
@@ -323,36 +285,20 @@ mod tests {
     fn the_venue_is_not_asked_before_it_said() {
         check(&[(3_000, RetryAfter(120))], 130_000, &[3_000, 123_000]);
         check(&[(3_001, RetryAfter(120))], 140_000, &[3_000, 133_000]);
-        check(
-            &[(3_000, RetryAfter(u64::MAX))],
-            86_410_000,
-            &[3_000, 86_403_000],
-        );
+        check(&[(3_000, RetryAfter(u64::MAX))], 86_410_000, &[3_000, 86_403_000]);
     }
 
     #[test]
     fn a_poll_out_of_turn_leaves_the_ticks_alone() {
         check(&[(0, PollNow), (100, Done)], 13_000, &[0, 13_000]);
-        check(
-            &[(3_100, Done), (8_500, PollNow), (8_600, Done)],
-            30_000,
-            &[3_000, 8_500, 23_000],
-        );
-        check(
-            &[(3_100, Done), (6_000, PollNow), (6_100, Done)],
-            13_000,
-            &[3_000, 6_000, 13_000],
-        );
+        check(&[(3_100, Done), (8_500, PollNow), (8_600, Done)], 30_000, &[3_000, 8_500, 23_000]);
+        check(&[(3_100, Done), (6_000, PollNow), (6_100, Done)], 13_000, &[3_000, 6_000, 13_000]);
     }
 
     #[test]
     fn a_poll_out_of_turn_waits_for_the_one_under_way_and_for_the_venue() {
         check(&[(3_100, PollNow), (3_500, Done)], 5_000, &[3_000, 3_500]);
-        check(
-            &[(3_000, RetryAfter(60)), (4_000, PollNow)],
-            70_000,
-            &[3_000, 63_000],
-        );
+        check(&[(3_000, RetryAfter(60)), (4_000, PollNow)], 70_000, &[3_000, 63_000]);
     }
 
     #[test]
@@ -378,18 +324,12 @@ mod tests {
             let interval = Duration::from_millis(100 + chance.below(60_000));
             let phase = interval.mul_f64(chance.fraction());
             let backoff = BackoffConfig::default();
-            let config = ScheduleConfig {
-                interval,
-                phase,
-                backoff,
-            };
+            let config = ScheduleConfig { interval, phase, backoff };
             let mut schedule = Schedule::new(config, start);
             let mut now = start;
             let (mut last, mut hold, mut out_of_turn) = (None::<Instant>, start, false);
             for _ in 0..500 {
-                let due = schedule
-                    .poll_timeout()
-                    .expect("a schedule at rest has a wake-up");
+                let due = schedule.poll_timeout().expect("a schedule at rest has a wake-up");
                 let longest = now.max(hold) + Duration::from_secs(64) + interval * 2;
                 assert!(due <= longest, "seed {seed}: waits until {due:?}");
                 now = now.max(due);

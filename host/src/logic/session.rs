@@ -196,12 +196,7 @@ enum State {
 
 impl Session {
     /// Wants `wanted`, and connects once `start_delay` has passed: many slots of one venue begin one after another.
-    pub fn new(
-        config: SessionConfig,
-        wanted: BTreeSet<Key>,
-        now: Instant,
-        start_delay: Duration,
-    ) -> Self {
+    pub fn new(config: SessionConfig, wanted: BTreeSet<Key>, now: Instant, start_delay: Duration) -> Self {
         Self {
             backoff: Backoff::new(config.backoff),
             config,
@@ -223,9 +218,7 @@ impl Session {
     /// Where it stands.
     pub fn phase(&self) -> Phase {
         match self.state {
-            State::Down => self
-                .connect_at()
-                .map_or(Phase::NothingToDo, |until| Phase::Waiting { until }),
+            State::Down => self.connect_at().map_or(Phase::NothingToDo, |until| Phase::Waiting { until }),
             State::Connecting { .. } => Phase::Connecting,
             State::Open(_) => Phase::Open,
             State::Closing { .. } => Phase::Closing,
@@ -239,9 +232,7 @@ impl Session {
             return Some(Subscription::Rejected { permanent: true });
         }
         // What the venue still holds although it is not wanted any more is nobody's business.
-        let subscriptions = self
-            .subscriptions()
-            .filter(|_| self.wanted.contains(&key))?;
+        let subscriptions = self.subscriptions().filter(|_| self.wanted.contains(&key))?;
         subscriptions.subscription(key)
     }
 
@@ -326,9 +317,7 @@ impl Session {
     /// The venue accepted an id, or gave a value for it.
     pub fn handle_subscribed(&mut self, key: Key, now: Instant) {
         self.told_at = Some(now);
-        let accepted = self
-            .subscriptions_mut()
-            .is_some_and(|subscriptions| subscriptions.handle_subscribed(key));
+        let accepted = self.subscriptions_mut().is_some_and(|subscriptions| subscriptions.handle_subscribed(key));
         if accepted {
             self.refused.remove(&key);
         }
@@ -380,11 +369,7 @@ impl Session {
             State::Open(open) => (None, Some(open.age(now))),
             State::Closing { reason, lived } => (Some(*reason), *lived),
         };
-        self.state = if self.stopping {
-            State::Stopped
-        } else {
-            State::Down
-        };
+        self.state = if self.stopping { State::Stopped } else { State::Down };
         let stable = lived.is_some_and(|lived| self.config.backoff.is_stable(lived));
         let needs_no_wait = match planned {
             _ if self.restarting => true,
@@ -507,9 +492,7 @@ impl Session {
     fn reason_to_close(&self, now: Instant) -> Option<CloseReason> {
         let late = match &self.state {
             State::Down | State::Closing { .. } | State::Stopped => return None,
-            State::Connecting { deadline, .. } => {
-                (*deadline <= now).then_some(CloseReason::ConnectTimeout)
-            }
+            State::Connecting { deadline, .. } => (*deadline <= now).then_some(CloseReason::ConnectTimeout),
             State::Open(open) => open.reason_to_close(now),
         };
         if self.stopping {
@@ -529,17 +512,13 @@ impl Session {
 
     /// When the next attempt is due. `None` if there is no reason for one.
     fn connect_at(&self) -> Option<Instant> {
-        let at = self
-            .held_until
-            .map_or(self.not_before, |held| held.max(self.not_before));
+        let at = self.held_until.map_or(self.not_before, |held| held.max(self.not_before));
         (!self.nothing_to_do()).then_some(at)
     }
 
     /// The soonest that an attempt may follow the last one when nothing failed.
     fn soonest(&self, now: Instant) -> Instant {
-        self.last_connect.map_or(now, |last| {
-            later(last, self.config.backoff.first()).max(now)
-        })
+        self.last_connect.map_or(now, |last| later(last, self.config.backoff.first()).max(now))
     }
 
     fn subscriptions(&self) -> Option<&Subscriptions> {

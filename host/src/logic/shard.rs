@@ -42,9 +42,7 @@ pub fn assign(
         })
         .collect();
     // Those with room, so that those that are open come before those that would have to be opened.
-    let mut places: Vec<usize> = (0..connections.len())
-        .filter(|place| connections[*place].len() < room)
-        .collect();
+    let mut places: Vec<usize> = (0..connections.len()).filter(|place| connections[*place].len() < room).collect();
     places.sort_by_key(|place| connections[*place].is_empty());
     let mut places = places.into_iter();
     let mut place = places.next();
@@ -71,16 +69,8 @@ mod tests {
 
     /// `"1 2|3"`: keys 1 and 2 on the first connection, 3 on the second.
     fn spread(text: &str) -> Vec<BTreeSet<Key>> {
-        let keys = |part: &str| {
-            part.split_whitespace()
-                .map(|key| Key(key.parse().unwrap()))
-                .collect()
-        };
-        if text.is_empty() {
-            Vec::new()
-        } else {
-            text.split('|').map(keys).collect()
-        }
+        let keys = |part: &str| part.split_whitespace().map(|key| Key(key.parse().unwrap())).collect();
+        if text.is_empty() { Vec::new() } else { text.split('|').map(keys).collect() }
     }
 
     #[track_caller]
@@ -167,21 +157,10 @@ mod tests {
                 assert!(most <= room, "seed {seed}: {most} on one connection");
                 let length = before.len().max(connections.len());
                 let nothing = BTreeSet::new();
-                let at = |spread: &[BTreeSet<Key>], place: usize| {
-                    spread.get(place).unwrap_or(&nothing).clone()
-                };
-                let touched = (0..length)
-                    .filter(|place| at(&before, *place) != at(&connections, *place))
-                    .count();
-                assert!(
-                    tightened || touched == 1,
-                    "seed {seed}: {touched} connections touched"
-                );
-                assert_eq!(
-                    assign(&wanted, limit, &connections),
-                    connections,
-                    "seed {seed}"
-                );
+                let at = |spread: &[BTreeSet<Key>], place: usize| spread.get(place).unwrap_or(&nothing).clone();
+                let touched = (0..length).filter(|place| at(&before, *place) != at(&connections, *place)).count();
+                assert!(tightened || touched == 1, "seed {seed}: {touched} connections touched");
+                assert_eq!(assign(&wanted, limit, &connections), connections, "seed {seed}");
             }
         }
     }

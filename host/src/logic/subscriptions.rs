@@ -123,11 +123,7 @@ impl Subscriptions {
 
     /// The keys that this connection is to carry: wanted, and not rejected.
     pub fn keys(&self) -> impl Iterator<Item = Key> {
-        let asked = self
-            .pending
-            .keys()
-            .chain(&self.given_up)
-            .chain(&self.acknowledged);
+        let asked = self.pending.keys().chain(&self.given_up).chain(&self.acknowledged);
         let kept = asked.filter(|key| !self.dropped.contains(key));
         self.unasked.iter().chain(kept).copied()
     }
@@ -152,10 +148,7 @@ impl Subscriptions {
                 self.pending.remove(&key);
                 self.given_up.insert(key);
             } else {
-                let wait = self
-                    .rules
-                    .ack_timeout
-                    .saturating_mul(1 << (pending.asks - 1));
+                let wait = self.rules.ack_timeout.saturating_mul(1 << (pending.asks - 1));
                 pending.due = Some(later(now, wait));
             }
         }
@@ -201,10 +194,7 @@ impl Subscriptions {
         if self.sending.is_some() {
             return None;
         }
-        let most = self
-            .rules
-            .ids_per_message
-            .map_or(usize::MAX, NonZeroUsize::get);
+        let most = self.rules.ids_per_message.map_or(usize::MAX, NonZeroUsize::get);
         if !self.dropped.is_empty() {
             let keys = take(&mut self.dropped, most);
             for key in &keys {
@@ -218,21 +208,10 @@ impl Subscriptions {
             return Some(self.ask(keys, 1));
         }
         let is_due = |pending: &Pending| pending.due.is_some_and(|due| due <= now);
-        let asks = self
-            .pending
-            .values()
-            .filter(|pending| is_due(pending))
-            .map(|p| p.asks)
-            .min()?;
-        let most = if asks + 1 < ASKS {
-            ceiling_of_root(most.min(self.pending.len() + self.acknowledged.len()))
-        } else {
-            1
-        };
-        let due = self
-            .pending
-            .iter()
-            .filter(|(_, pending)| pending.asks == asks && is_due(pending));
+        let asks = self.pending.values().filter(|pending| is_due(pending)).map(|p| p.asks).min()?;
+        let most =
+            if asks + 1 < ASKS { ceiling_of_root(most.min(self.pending.len() + self.acknowledged.len())) } else { 1 };
+        let due = self.pending.iter().filter(|(_, pending)| pending.asks == asks && is_due(pending));
         let keys = due.map(|(key, _)| *key).take(most).collect();
         Some(self.ask(keys, asks + 1))
     }
@@ -246,11 +225,7 @@ impl Subscriptions {
         if !self.dropped.is_empty() || !self.unasked.is_empty() {
             return Some(earliest);
         }
-        let due = self
-            .pending
-            .values()
-            .filter_map(|pending| pending.due)
-            .min()?;
+        let due = self.pending.values().filter_map(|pending| pending.due).min()?;
         Some(due.max(earliest))
     }
 
@@ -264,9 +239,7 @@ impl Subscriptions {
 
     /// Whether the venue had been asked for the key.
     fn forget(&mut self, key: Key) -> bool {
-        self.pending.remove(&key).is_some()
-            | self.given_up.remove(&key)
-            | self.acknowledged.remove(&key)
+        self.pending.remove(&key).is_some() | self.given_up.remove(&key) | self.acknowledged.remove(&key)
     }
 }
 
@@ -280,11 +253,7 @@ fn take(keys: &mut BTreeSet<Key>, most: usize) -> Vec<Key> {
 
 fn ceiling_of_root(number: usize) -> usize {
     let root = number.isqrt();
-    if root * root < number {
-        root + 1
-    } else {
-        root.max(1)
-    }
+    if root * root < number { root + 1 } else { root.max(1) }
 }
 
 #[cfg(test)]
@@ -304,11 +273,8 @@ mod tests {
     }
     use Then::{Add, Rejected, Remove, Sent, Subscribed, Wait};
 
-    const RULES: SubscriptionRules = SubscriptionRules {
-        ids_per_message: None,
-        acknowledges: true,
-        ack_timeout: Duration::from_secs(10),
-    };
+    const RULES: SubscriptionRules =
+        SubscriptionRules { ids_per_message: None, acknowledges: true, ack_timeout: Duration::from_secs(10) };
 
     fn write(message: Option<Message>) -> String {
         let (sign, keys) = match message {
@@ -345,9 +311,7 @@ mod tests {
                 Add(key) => subscriptions.add(Key(*key)),
                 Remove(key) => subscriptions.remove(Key(*key)),
             }
-            let announced = subscriptions
-                .poll_timeout(start)
-                .is_some_and(|due| due <= now);
+            let announced = subscriptions.poll_timeout(start).is_some_and(|due| due <= now);
             let message = subscriptions.poll_message(now);
             assert_eq!(announced, message.is_some(), "announced at {at} s");
             assert_eq!(write(message), *expected, "at {at} s");
@@ -362,10 +326,7 @@ mod tests {
 
     #[test]
     fn messages_hold_as_many_ids_as_the_venue_allows_and_leave_one_by_one() {
-        let rules = SubscriptionRules {
-            ids_per_message: NonZeroUsize::new(2),
-            ..RULES
-        };
+        let rules = SubscriptionRules { ids_per_message: NonZeroUsize::new(2), ..RULES };
         let found = check(
             rules,
             1..=5,
@@ -384,17 +345,10 @@ mod tests {
 
     #[test]
     fn a_venue_that_does_not_answer_is_believed_once_the_message_is_sent() {
-        let rules = SubscriptionRules {
-            acknowledges: false,
-            ..RULES
-        };
+        let rules = SubscriptionRules { acknowledges: false, ..RULES };
         let found = check(rules, [1], &[(0, Wait, "+1")]);
         check_state(&found, 1, Some(Subscription::Requested));
-        let found = check(
-            rules,
-            [1],
-            &[(0, Wait, "+1"), (5, Sent, ""), (999, Wait, "")],
-        );
+        let found = check(rules, [1], &[(0, Wait, "+1"), (5, Sent, ""), (999, Wait, "")]);
         check_state(&found, 1, Some(Subscription::Acknowledged));
     }
 
@@ -493,17 +447,8 @@ mod tests {
 
     #[test]
     fn a_key_that_gives_values_after_all_is_not_rejected() {
-        let story = [
-            (0, Wait, "+1"),
-            (0, Sent, ""),
-            (1, Rejected(1), ""),
-            (2, Subscribed(1), ""),
-        ];
-        check_state(
-            &check(RULES, [1], &story),
-            1,
-            Some(Subscription::Acknowledged),
-        );
+        let story = [(0, Wait, "+1"), (0, Sent, ""), (1, Rejected(1), ""), (2, Subscribed(1), "")];
+        check_state(&check(RULES, [1], &story), 1, Some(Subscription::Acknowledged));
     }
 
     #[test]
@@ -538,11 +483,7 @@ mod tests {
             (5, Sent, ""),
             (6, Subscribed(1), ""),
         ];
-        check_state(
-            &check(RULES, [1], &story),
-            1,
-            Some(Subscription::Acknowledged),
-        );
+        check_state(&check(RULES, [1], &story), 1, Some(Subscription::Acknowledged));
     }
 
     #[test]
@@ -616,10 +557,7 @@ mod tests {
                     Some(Message::Unsubscribe(keys)) => {
                         assert!(!keys.is_empty() && keys.len() <= most, "seed {seed}");
                         for key in keys {
-                            assert!(
-                                told.remove(&key).is_some(),
-                                "seed {seed}: {key:?} was not asked"
-                            );
+                            assert!(told.remove(&key).is_some(), "seed {seed}: {key:?} was not asked");
                             assert!(!wanted.contains(&key), "seed {seed}: {key:?} is wanted");
                         }
                     }
@@ -629,16 +567,9 @@ mod tests {
             for key in (0..8).map(Key) {
                 let state = subscriptions.subscription(key);
                 let rejected = matches!(state, Some(Subscription::Rejected { .. }));
-                assert_eq!(
-                    wanted.contains(&key),
-                    state.is_some(),
-                    "seed {seed}: {key:?} {state:?}"
-                );
+                assert_eq!(wanted.contains(&key), state.is_some(), "seed {seed}: {key:?} {state:?}");
                 let carried = told.contains_key(&key);
-                assert!(
-                    rejected || carried == wanted.contains(&key),
-                    "seed {seed}: {key:?}"
-                );
+                assert!(rejected || carried == wanted.contains(&key), "seed {seed}: {key:?}");
             }
         }
     }

@@ -1,6 +1,5 @@
 //! Types generated from `wit/`. Nothing else: conversions are in `convert`, calls in `instance`.
 
-#[expect(clippy::all, reason = "generated; the documentation is the contract's, in wit/")]
 mod generated {
     wasmtime::component::bindgen!({
         path: "../wit",

@@ -150,7 +150,9 @@ fn observation(observed: types::Observation) -> Result<Observation, (Key, String
             Value::Decimal(Decimal::new(d.coefficient, d.exponent).map_err(|e| (key, format!("decimal: {e}")))?)
         }
         types::Value::Literal(literal) => Value::Decimal(
-            literal.parse().map_err(|e| (key, format!("literal {:?}: {e}", literal.chars().take(40).collect::<String>())))?,
+            literal
+                .parse()
+                .map_err(|e| (key, format!("literal {:?}: {e}", literal.chars().take(40).collect::<String>())))?,
         ),
         types::Value::Text(text) => Value::Text(text),
         types::Value::Flag(flag) => Value::Flag(flag),

@@ -50,8 +50,8 @@ pub(super) fn check(found: wit::Description, http: bool, websocket: bool) -> Res
         .iter()
         .map(|text| Origin::parse(text).map_err(|why| format!("origins: {text:?}: {why}")))
         .collect::<Result<_, _>>()?;
-    let settings_schema = serde_json::from_str(&found.settings_schema)
-        .map_err(|e| format!("settings-schema: not JSON: {e}"))?;
+    let settings_schema =
+        serde_json::from_str(&found.settings_schema).map_err(|e| format!("settings-schema: not JSON: {e}"))?;
     for (present, exported, interface) in
         [(found.http.is_some(), http, "http"), (found.websocket.is_some(), websocket, "websocket")]
     {

@@ -95,6 +95,7 @@ pub(super) struct Exports {
 }
 
 type Subscriptions = (types::Context, Vec<types::Subscription>);
+type Connect = (types::Context, Vec<types::Subscription>, Option<types::Response>);
 type Frames = (Result<Vec<types::Frame>, types::Error>,);
 type HandleMessages<'a> = (types::Context, &'a [FrameParam<'a>]);
 type ParseResponse<'a> = (types::Context, &'a [u32], ResponseParam<'a>);
@@ -106,10 +107,7 @@ struct HttpCalls {
 }
 
 struct WebSocketCalls {
-    connect: TypedFunc<
-        (types::Context, Vec<types::Subscription>, Option<types::Response>),
-        (Result<websocket::Step, types::Error>,),
-    >,
+    connect: TypedFunc<Connect, (Result<websocket::Step, types::Error>,)>,
     subscribe: TypedFunc<Subscriptions, Frames>,
     unsubscribe: TypedFunc<Subscriptions, Frames>,
     heartbeat: TypedFunc<(types::Context,), (Vec<types::Frame>,)>,
@@ -194,8 +192,8 @@ impl PluginInstance {
             death => death,
         })?;
         let check = |e: wasmtime::Error| Death::BadResult(format!("{e:#}"));
-        let describe = instance.get_typed_func(&mut store, &exports.describe).map_err(check)?;
-        let configure = instance.get_typed_func(&mut store, &exports.configure).map_err(check)?;
+        let describe = instance.get_typed_func(&mut store, exports.describe).map_err(check)?;
+        let configure = instance.get_typed_func(&mut store, exports.configure).map_err(check)?;
         let http = match &exports.http {
             None => None,
             Some([create_requests, parse_response]) => Some(HttpCalls {
@@ -329,11 +327,7 @@ impl WebSocketCodec for PluginInstance {
         refused(result).map(convert::step)
     }
 
-    async fn subscribe(
-        &mut self,
-        context: Context,
-        subscriptions: &[Subscription],
-    ) -> Result<Vec<Frame>, CodecError> {
+    async fn subscribe(&mut self, context: Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, CodecError> {
         let subscribe = self.websocket.as_ref().ok_or_else(|| not_exported("websocket"))?.subscribe;
         let params = (convert::context(context), convert::subscriptions(subscriptions));
         let (result,) = self.call(subscribe, params, self.build()).await?;
@@ -357,11 +351,7 @@ impl WebSocketCodec for PluginInstance {
         Ok(frames.into_iter().map(convert::frame).collect())
     }
 
-    async fn handle_messages(
-        &mut self,
-        context: Context,
-        frames: &[Incoming<'_>],
-    ) -> Result<Vec<Event>, CodecError> {
+    async fn handle_messages(&mut self, context: Context, frames: &[Incoming<'_>]) -> Result<Vec<Event>, CodecError> {
         let calls = self.websocket.as_ref().ok_or_else(|| not_exported("websocket"))?;
         let function = calls.handle_messages.typed::<HandleMessages<'_>, (Vec<websocket::Event>,)>();
         let mut bytes = 0;

@@ -136,9 +136,8 @@ impl Engine {
         let linker = if fit.wasi { &self.wasi_linker } else { &self.linker };
         let pre = linker.instantiate_pre(&component).map_err(compiled)?;
         let probe: Arc<str> = "describe".into();
-        let mut instance = PluginInstance::new(&pre, &exports, fit.wasi, &probe, &self.limits)
-            .await
-            .map_err(LoadError::Describe)?;
+        let mut instance =
+            PluginInstance::new(&pre, &exports, fit.wasi, &probe, &self.limits).await.map_err(LoadError::Describe)?;
         let description = instance.describe().await.map_err(LoadError::Describe)?;
         let description = describe::check(description, fit.http, fit.websocket).map_err(LoadError::Description)?;
         let size = bytes.len();

@@ -2,9 +2,7 @@
 
 use wasmparser::Parser;
 use wit_component::DecodedWasm;
-use wit_parser::{
-    Function, InterfaceId, Resolve, Type, TypeDefKind, UnresolvedPackageGroup, WorldItem, WorldKey,
-};
+use wit_parser::{Function, InterfaceId, Resolve, Type, TypeDefKind, UnresolvedPackageGroup, WorldItem, WorldKey};
 
 /// The contract as this host was built with it.
 const CONTRACT: [(&str, &str); 6] = [
@@ -263,22 +261,20 @@ fn difference(expected: &Resolve, ours: &Type, found: &Resolve, theirs: &Type) -
         })
     };
     match (&a.kind, &b.kind) {
-        (TypeDefKind::Record(a), TypeDefKind::Record(b)) => names_differ(
-            a.fields.iter().map(|f| &*f.name).collect(),
-            b.fields.iter().map(|f| &*f.name).collect(),
-        )
-        .or_else(|| {
-            a.fields.iter().zip(&b.fields).find_map(|(a, b)| {
-                within(difference(expected, &a.ty, found, &b.ty), format!("{name}.{}", a.name))
-            })
-        }),
+        (TypeDefKind::Record(a), TypeDefKind::Record(b)) => {
+            names_differ(a.fields.iter().map(|f| &*f.name).collect(), b.fields.iter().map(|f| &*f.name).collect())
+                .or_else(|| {
+                    a.fields.iter().zip(&b.fields).find_map(|(a, b)| {
+                        within(difference(expected, &a.ty, found, &b.ty), format!("{name}.{}", a.name))
+                    })
+                })
+        }
         (TypeDefKind::Variant(a), TypeDefKind::Variant(b)) => {
-            names_differ(a.cases.iter().map(|c| &*c.name).collect(), b.cases.iter().map(|c| &*c.name).collect()).or_else(
-                || {
+            names_differ(a.cases.iter().map(|c| &*c.name).collect(), b.cases.iter().map(|c| &*c.name).collect())
+                .or_else(|| {
                     let mut cases = a.cases.iter().zip(&b.cases);
                     cases.find_map(|(a, b)| within(optional(&a.ty, &b.ty), format!("{name}.{}", a.name)))
-                },
-            )
+                })
         }
         (TypeDefKind::Enum(a), TypeDefKind::Enum(b)) => {
             names_differ(a.cases.iter().map(|c| &*c.name).collect(), b.cases.iter().map(|c| &*c.name).collect())
@@ -286,9 +282,8 @@ fn difference(expected: &Resolve, ours: &Type, found: &Resolve, theirs: &Type) -
         (TypeDefKind::Option(a), TypeDefKind::Option(b)) | (TypeDefKind::List(a), TypeDefKind::List(b)) => {
             difference(expected, a, found, b)
         }
-        (TypeDefKind::Result(a), TypeDefKind::Result(b)) => {
-            within(optional(&a.ok, &b.ok), "ok".to_owned()).or_else(|| within(optional(&a.err, &b.err), "err".to_owned()))
-        }
+        (TypeDefKind::Result(a), TypeDefKind::Result(b)) => within(optional(&a.ok, &b.ok), "ok".to_owned())
+            .or_else(|| within(optional(&a.err, &b.err), "err".to_owned())),
         (TypeDefKind::Tuple(a), TypeDefKind::Tuple(b)) if a.types.len() == b.types.len() => {
             a.types.iter().zip(&b.types).find_map(|(a, b)| difference(expected, a, found, b))
         }

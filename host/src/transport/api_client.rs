@@ -39,15 +39,8 @@ pub struct ApiClient {
 impl ApiClient {
     /// `base` is where the daemon listens, `http://` may be left out: `127.0.0.1:8080`.
     pub fn new(base: &str) -> Result<Self, ApiError> {
-        let full = if base.contains("://") {
-            base.to_owned()
-        } else {
-            format!("http://{base}")
-        };
-        let address = |why: &str| ApiError::Address {
-            base: base.to_owned(),
-            why: why.to_owned(),
-        };
+        let full = if base.contains("://") { base.to_owned() } else { format!("http://{base}") };
+        let address = |why: &str| ApiError::Address { base: base.to_owned(), why: why.to_owned() };
         let url = Url::parse(&full).map_err(|error| address(&error.to_string()))?;
         if url.query().is_some() || url.fragment().is_some() {
             return Err(address("it has a query"));
@@ -66,10 +59,7 @@ impl ApiClient {
             .user_agent(concat!("feedgate/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| ApiError::Tls(error.to_string()))?;
-        Ok(Self {
-            client,
-            base: full.trim_end_matches('/').to_owned(),
-        })
+        Ok(Self { client, base: full.trim_end_matches('/').to_owned() })
     }
 
     /// Where it asks.
@@ -78,24 +68,14 @@ impl ApiClient {
     }
 
     /// The status and the JSON of one answer. `path_and_query` begins with a slash and is already encoded.
-    pub async fn get_json(
-        &self,
-        path_and_query: &str,
-    ) -> Result<(u16, serde_json::Value), ApiError> {
+    pub async fn get_json(&self, path_and_query: &str) -> Result<(u16, serde_json::Value), ApiError> {
         let url = format!("{}{path_and_query}", self.base);
-        let mut answer = self
-            .client
-            .get(url)
-            .send()
-            .await
-            .map_err(|error| self.failed(error))?;
+        let mut answer = self.client.get(url).send().await.map_err(|error| self.failed(error))?;
         let status = answer.status().as_u16();
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(|error| self.failed(error))? {
             if body.len() + chunk.len() > MAX_BODY {
-                return Err(
-                    self.not_a_daemon(format!("its answer is longer than {} MiB", MAX_BODY >> 20))
-                );
+                return Err(self.not_a_daemon(format!("its answer is longer than {} MiB", MAX_BODY >> 20)));
             }
             body.extend_from_slice(&chunk);
         }
@@ -105,10 +85,7 @@ impl ApiClient {
     }
 
     fn not_a_daemon(&self, why: String) -> ApiError {
-        ApiError::NotADaemon {
-            base: self.base.clone(),
-            why,
-        }
+        ApiError::NotADaemon { base: self.base.clone(), why }
     }
 
     fn failed(&self, error: reqwest::Error) -> ApiError {
@@ -122,10 +99,7 @@ impl ApiClient {
         while let Some(inner) = source.source() {
             source = inner;
         }
-        ApiError::Unreachable {
-            base,
-            why: source.to_string(),
-        }
+        ApiError::Unreachable { base, why: source.to_string() }
     }
 }
 
@@ -154,11 +128,7 @@ mod tests {
             ("", None),
         ] {
             let client = ApiClient::new(base);
-            assert_eq!(
-                client.as_ref().ok().map(ApiClient::base),
-                expected,
-                "{base:?}: {client:?}"
-            );
+            assert_eq!(client.as_ref().ok().map(ApiClient::base), expected, "{base:?}: {client:?}");
         }
     }
 }

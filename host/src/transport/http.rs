@@ -111,7 +111,8 @@ impl HttpClient {
             let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, location) else {
                 return self.read(answer, timeout).await;
             };
-            let shown = || Forbidden::NotAUrl(format!("redirect to {:?}", location.chars().take(200).collect::<String>()));
+            let shown =
+                || Forbidden::NotAUrl(format!("redirect to {:?}", location.chars().take(200).collect::<String>()));
             let next = url.join(location).map_err(|_| shown())?;
             let admitted = self.grants.admit(next.as_str())?;
             // What was meant for one origin, a key above all, is not shown to another.

@@ -48,6 +48,10 @@ pub(crate) use poller::run as poll;
 pub(crate) use session::run as stream;
 
 /// Unpacks one message outside a session: for replays.
-pub(crate) fn unpack(packed: &[u8], compression: crate::description::Compression, max: usize) -> Result<Vec<u8>, String> {
+pub(crate) fn unpack(
+    packed: &[u8],
+    compression: crate::description::Compression,
+    max: usize,
+) -> Result<Vec<u8>, String> {
     inflate::inflate(packed, compression, max).map_err(|error| error.to_string())
 }

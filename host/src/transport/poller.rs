@@ -240,13 +240,7 @@ impl<O: OpenCodec> Poller<O> {
         tally.failure = Some(Failure { reason, cause: error.cause(), retry_after: None });
     }
 
-    async fn take_response(
-        &mut self,
-        keys: &[Key],
-        response: &Response,
-        open: &mut BTreeSet<Key>,
-        tally: &mut Tally,
-    ) {
+    async fn take_response(&mut self, keys: &[Key], response: &Response, open: &mut BTreeSet<Key>, tally: &mut Tally) {
         let busy = matches!(response.status, 418 | 429 | 503);
         self.setup.status.metrics.request(match response.status {
             200..=299 => "ok",
@@ -300,7 +294,8 @@ impl<O: OpenCodec> Poller<O> {
                     self.intake.malformed();
                 }
                 let failure = self.codec_failed(&error, "parse-response");
-                tally.leave |= matches!(error, CodecError::Refused(Refusal::RateLimited { .. } | Refusal::Unavailable(_)));
+                tally.leave |=
+                    matches!(error, CodecError::Refused(Refusal::RateLimited { .. } | Refusal::Unavailable(_)));
                 for key in keys {
                     if open.remove(key) {
                         self.intake.unresolved(*key, Missing::Undecided, &failure.reason);

@@ -134,14 +134,14 @@ type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 enum Link<C> {
     Down,
     Fetching { codec: Box<C>, fetches: usize, answer: Pending<Result<Response, FetchError>> },
-    Dialing { codec: Box<C>, origin: Origin, overrides: Overrides, socket: Pending<Result<Socket, End>> },
+    Dialing { codec: Box<C>, origin: Origin, overrides: Overrides, socket: Pending<Result<Box<Socket>, End>> },
     Up { codec: Box<C>, origin: Origin, socket: Box<Socket> },
 }
 
 /// Why the loop woke.
 enum Happened {
     Fetched(Result<Response, FetchError>),
-    Dialed(Result<Socket, End>),
+    Dialed(Result<Box<Socket>, End>),
     Heard(Heard),
 }
 
@@ -314,7 +314,7 @@ impl<O: OpenCodec> Shell<O> {
         let dialing = dial(admitted, endpoint, self.setup.secrets.clone(), self.tls.clone(), self.setup.socket);
         let socket = Box::pin(async move {
             tokio::time::sleep_until(at).await;
-            dialing.await
+            dialing.await.map(Box::new)
         });
         self.link = Link::Dialing { codec, origin, overrides, socket };
     }
@@ -323,8 +323,7 @@ impl<O: OpenCodec> Shell<O> {
         match (happened, std::mem::replace(&mut self.link, Link::Down)) {
             (Happened::Fetched(Ok(response)), Link::Fetching { codec, fetches, .. }) => {
                 self.setup.status.metrics.request(if response.status < 300 { "ok" } else { "status" });
-                if let (418 | 429 | 503, Some(wait)) =
-                    (response.status, super::poller::retry_after(&response.headers))
+                if let (418 | 429 | 503, Some(wait)) = (response.status, super::poller::retry_after(&response.headers))
                 {
                     self.session.handle_retry_after(now(), wait);
                 }
@@ -338,7 +337,7 @@ impl<O: OpenCodec> Shell<O> {
                 self.setup.status.metrics.connects.inc();
                 self.setup.status.metrics.connections_open.inc();
                 tracing::info!(provider = %self.setup.status.name, connection = self.setup.number, url = %self.url, "connected");
-                self.link = Link::Up { codec, origin, socket: Box::new(socket) };
+                self.link = Link::Up { codec, origin, socket };
                 self.session.handle_opened(now(), overrides);
             }
             (Happened::Dialed(Err(end)), _) => self.ended = Some(end),
@@ -588,7 +587,9 @@ impl<O: OpenCodec> Shell<O> {
     fn codec_failed(&mut self, error: CodecError) {
         match &error {
             CodecError::Dead(death) => self.setup.status.metrics.death(death.kind()),
-            CodecError::Refused(Refusal::RateLimited { wait: Some(wait), .. }) => self.session.handle_retry_after(now(), *wait),
+            CodecError::Refused(Refusal::RateLimited { wait: Some(wait), .. }) => {
+                self.session.handle_retry_after(now(), *wait)
+            }
             CodecError::Refused(_) => {}
         }
         self.ended = Some(End::Codec(error));

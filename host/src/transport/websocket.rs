@@ -242,6 +242,13 @@ impl Socket {
             return Heard::Ended(end);
         }
         std::future::poll_fn(|task| {
+            // Before reading: a venue that never pauses must not hold up what we have to say, and reading may use up what
+            // the runtime grants a task in one go. An error comes again below, behind what can still be read.
+            if self.unsent_since.is_some()
+                && let Poll::Ready(Ok(())) = std::pin::Pin::new(&mut self.stream).poll_flush(task)
+            {
+                self.unsent_since = None;
+            }
             let max = self.limits.max_message;
             let mut messages = Vec::new();
             let mut bytes = 0;
@@ -267,7 +274,7 @@ impl Socket {
                     Poll::Pending => break None,
                 }
             };
-            // Also between messages: a venue that never pauses must not hold up what we have to say.
+            // The answers to pings.
             if self.unsent_since.is_some() && end.is_none() {
                 match std::pin::Pin::new(&mut self.stream).poll_flush(task) {
                     Poll::Ready(Ok(())) => self.unsent_since = None,

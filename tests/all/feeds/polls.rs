@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use feedgate::status::Status;
 use feedgate::store::State;
 use feedgate_tests::{Fault, Kind, Options, Reply, Response, ScriptedHttp};
 
@@ -112,22 +113,29 @@ async fn retry_after_is_obeyed() {
             time.second()
         )
     };
-    for (code, after) in [(429, Some("1")), (503, Some("1")), (429, None)] {
+    let mut config = String::new();
+    let mut rows = Vec::new();
+    for (name, code, after) in [("seconds", 429, Some("1")), ("down", 503, Some("1")), ("date", 429, None)] {
         let venue = venue(Kind::Binance, Options::default()).await;
-        let daemon = Running::start(&section("told", &venue, POLL), &["binance"]).await;
-        daemon.state("told", "BTCUSDT", State::Fresh).await;
+        config += &section(name, &venue, POLL);
+        rows.push((name, code, after, venue));
+    }
+    let daemon = Running::start(&config, &["binance"]).await;
+    for (name, code, after, venue) in rows {
+        daemon.state(name, "BTCUSDT", State::Fresh).await;
         let after = after.map_or_else(soon, str::to_owned);
         venue.set_fault(Fault::Status { code, retry_after: Some(after.clone()) });
-        daemon.until("it was told", |status| status.provider("told").info().poller.is_some_and(|p| p.failures == 1)).await;
+        let told = |status: &Status| status.provider(name).info().poller.is_some_and(|poller| poller.failures == 1);
+        daemon.until("it was told", told).await;
         let (told, requests) = (Instant::now(), venue.stats().requests);
         venue.set_fault(Fault::None);
         venue.push_price("BTCUSDT", "1.50");
-        daemon.value("told", "BTCUSDT", "1.50").await;
-        assert!(told.elapsed() >= Duration::from_millis(800), "{code} {after}: after {:?}", told.elapsed());
+        daemon.value(name, "BTCUSDT", "1.50").await;
+        assert!(told.elapsed() >= Duration::from_millis(800), "{name}: after {:?}", told.elapsed());
         // One more may be on its way after the one that brought the value.
-        assert!(venue.stats().requests <= requests + 2, "{code} {after}");
-        daemon.stop().await;
+        assert!(venue.stats().requests <= requests + 2, "{name}");
     }
+    daemon.stop().await;
 }
 
 /// An hour between two polls is no hour without a value.

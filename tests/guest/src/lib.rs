@@ -4,9 +4,9 @@
 use feedgate_sdk::http::{Missing, Outcome, PlannedRequest, get};
 use feedgate_sdk::websocket::{Endpoint, Reconnect, Step};
 use feedgate_sdk::{
-    Action, Bucket, Compression, Context, Decimal, Description, Error, Events, Frame, Heartbeat, Header, HeartbeatWhen, Http,
-    HttpLimits, Level, Malformed, Observation, Plugin, Rejection, Response, Scope, Secret, SettingsError, Subscription,
-    Timestamp, Value, ValueKind, WebSocket, WebsocketLimits, log, settings,
+    Action, Bucket, Compression, Context, Decimal, Description, Error, Events, Frame, Header, Heartbeat, HeartbeatWhen,
+    Http, HttpLimits, Level, Malformed, Observation, Plugin, Rejection, Response, Scope, Secret, SettingsError,
+    Subscription, Timestamp, Value, ValueKind, WebSocket, WebsocketLimits, log, settings,
 };
 use serde::Deserialize;
 
@@ -85,9 +85,14 @@ impl Plugin for Guest {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             summary: "Misbehaves as it is told".to_owned(),
             documentation: "https://example.com".to_owned(),
-            origins: ["wss://guest.example.com", "https://guest.example.com", "wss://localhost:1", "https://localhost:1"]
-                .map(str::to_owned)
-                .to_vec(),
+            origins: [
+                "wss://guest.example.com",
+                "https://guest.example.com",
+                "wss://localhost:1",
+                "https://localhost:1",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             values: vec![ValueKind::Other],
             default_ids: vec!["a".to_owned(), "b".to_owned()],
             settings_schema: "{}".to_owned(),
@@ -132,8 +137,11 @@ impl WebSocket for Guest {
     fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
         self.call("subscribe");
         if self.settings.how == "refuse-a" {
-            let refused: Vec<_> =
-                subscriptions.iter().filter(|s| s.id == "a").map(|s| Rejection::permanent(s.key, "no a here")).collect();
+            let refused: Vec<_> = subscriptions
+                .iter()
+                .filter(|s| s.id == "a")
+                .map(|s| Rejection::permanent(s.key, "no a here"))
+                .collect();
             if !refused.is_empty() {
                 return Err(Error::Rejected(refused));
             }

@@ -8,16 +8,12 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::{
-    Fault, Kind, Message, Notice, Options, Reply, Response, ScriptedHttp, ScriptedWs, Venue,
-};
+use crate::{Fault, Kind, Message, Notice, Options, Reply, Response, ScriptedHttp, ScriptedWs, Venue};
 
 type Client = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 async fn binance() -> Venue {
-    Venue::start_with(Kind::Binance, Options::still())
-        .await
-        .expect("a free port")
+    Venue::start_with(Kind::Binance, Options::still()).await.expect("a free port")
 }
 
 async fn connect(venue: &Venue, path: &str) -> Client {
@@ -36,12 +32,7 @@ async fn next(client: &mut Client) -> Option<Message> {
 }
 
 async fn next_text(client: &mut Client) -> String {
-    next(client)
-        .await
-        .expect("a frame")
-        .to_text()
-        .expect("text")
-        .to_owned()
+    next(client).await.expect("a frame").to_text().expect("text").to_owned()
 }
 
 /// Sends a request by hand and returns all that comes back.
@@ -54,50 +45,24 @@ async fn raw(venue: &Venue, request: &str) -> Result<String, std::io::Error> {
 }
 
 async fn get(venue: &Venue, target: &str) -> Result<String, std::io::Error> {
-    raw(
-        venue,
-        &format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
-    )
-    .await
+    raw(venue, &format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await
 }
 
 #[tokio::test]
 async fn prices_walk_for_whoever_is_subscribed() {
-    let options = Options {
-        tick: Some(Duration::from_millis(1)),
-        ..Options::default()
-    };
+    let options = Options { tick: Some(Duration::from_millis(1)), ..Options::default() };
     for (kind, path, subscribe) in [
         (Kind::Binance, "/ws/btcusdt@miniTicker", ""),
-        (
-            Kind::Bitfinex,
-            "/ws/2",
-            r#"{"event":"subscribe","channel":"ticker","symbol":"tBTCUSD"}"#,
-        ),
-        (
-            Kind::Coinbase,
-            "/",
-            r#"{"type":"subscribe","channel":"ticker","product_ids":["BTC-USD"]}"#,
-        ),
-        (
-            Kind::Kraken,
-            "/v2",
-            r#"{"method":"subscribe","params":{"channel":"ticker","symbol":["BTC/USD"]}}"#,
-        ),
+        (Kind::Bitfinex, "/ws/2", r#"{"event":"subscribe","channel":"ticker","symbol":"tBTCUSD"}"#),
+        (Kind::Coinbase, "/", r#"{"type":"subscribe","channel":"ticker","product_ids":["BTC-USD"]}"#),
+        (Kind::Kraken, "/v2", r#"{"method":"subscribe","params":{"channel":"ticker","symbol":["BTC/USD"]}}"#),
     ] {
-        let venue = Venue::start_with(kind, options.clone())
-            .await
-            .expect("a free port");
+        let venue = Venue::start_with(kind, options.clone()).await.expect("a free port");
         let mut client = connect(&venue, path).await;
         if !subscribe.is_empty() {
-            client
-                .send(Message::text(subscribe))
-                .await
-                .expect("an open socket");
+            client.send(Message::text(subscribe)).await.expect("an open socket");
         }
-        venue
-            .wait(|stats| stats.subscriptions == 1 && stats.sent >= 6)
-            .await;
+        venue.wait(|stats| stats.subscriptions == 1 && stats.sent >= 6).await;
         let mut texts = Vec::new();
         for _ in 0..6 {
             texts.push(next_text(&mut client).await);
@@ -115,29 +80,13 @@ async fn a_pushed_price_is_sent_and_held() {
     venue.push_price("ETHUSDT", "1");
     venue.push_price("BTCUSDT", "12345.67890");
     let text = next_text(&mut client).await;
-    assert!(
-        text.contains(r#""s":"BTCUSDT","c":"12345.67890""#),
-        "{text}"
-    );
-    let answer = get(&venue, "/api/v3/ticker/price?symbol=BTCUSDT")
-        .await
-        .expect("an answer");
-    assert!(
-        answer.contains("200") && answer.ends_with(r#"{"symbol":"BTCUSDT","price":"12345.67890"}"#)
-    );
+    assert!(text.contains(r#""s":"BTCUSDT","c":"12345.67890""#), "{text}");
+    let answer = get(&venue, "/api/v3/ticker/price?symbol=BTCUSDT").await.expect("an answer");
+    assert!(answer.contains("200") && answer.ends_with(r#"{"symbol":"BTCUSDT","price":"12345.67890"}"#));
     let stats = venue.stats();
-    assert_eq!(
-        (stats.connects, stats.open, stats.requests, stats.sent),
-        (1, 1, 1, 1)
-    );
-    assert_eq!(
-        stats.last_request.expect("one").target,
-        "/api/v3/ticker/price?symbol=BTCUSDT"
-    );
-    assert_eq!(
-        stats.subscribed.into_iter().collect::<Vec<_>>(),
-        [("BTCUSDT".to_owned(), 1)]
-    );
+    assert_eq!((stats.connects, stats.open, stats.requests, stats.sent), (1, 1, 1, 1));
+    assert_eq!(stats.last_request.expect("one").target, "/api/v3/ticker/price?symbol=BTCUSDT");
+    assert_eq!(stats.subscribed.into_iter().collect::<Vec<_>>(), [("BTCUSDT".to_owned(), 1)]);
 }
 
 #[tokio::test]
@@ -150,16 +99,10 @@ async fn a_cut_resets_everyone_and_new_connections_are_welcome() {
     venue.wait(|stats| stats.subscriptions == 3).await;
     venue.cut();
     for client in &mut clients {
-        let error = client
-            .next()
-            .await
-            .expect("an error")
-            .expect_err("no close frame");
+        let error = client.next().await.expect("an error").expect_err("no close frame");
         assert!(error.to_string().contains("reset"), "{error}");
     }
-    venue
-        .wait(|stats| stats.open == 0 && stats.subscriptions == 0 && stats.subscribed.is_empty())
-        .await;
+    venue.wait(|stats| stats.open == 0 && stats.subscriptions == 0 && stats.subscribed.is_empty()).await;
     let mut client = connect(&venue, "/ws/btcusdt@miniTicker").await;
     venue.wait(|stats| stats.open == 1).await;
     venue.push_price("BTCUSDT", "1");
@@ -190,29 +133,14 @@ async fn faults_of_http_requests() {
     let place = format!("location: {}{target}", venue.http_origin().expect("HTTP"));
     for (fault, pieces) in [
         (Fault::None, vec!["200", "67250.01000000\"}"]),
-        (
-            Fault::too_many_requests("7"),
-            vec!["429", "retry-after: 7", "-1003"],
-        ),
-        (
-            Fault::Status {
-                code: 418,
-                retry_after: None,
-            },
-            vec!["418"],
-        ),
+        (Fault::too_many_requests("7"), vec!["429", "retry-after: 7", "-1003"]),
+        (Fault::Status { code: 418, retry_after: None }, vec!["418"]),
         (Fault::Html, vec!["200", "text/html", "<html>"]),
         (Fault::EmptyBody, vec!["200", "content-length: 0"]),
-        (
-            Fault::HugeBody(100_000),
-            vec!["200", "content-length: 100000", "     "],
-        ),
+        (Fault::HugeBody(100_000), vec!["200", "content-length: 100000", "     "]),
         (Fault::ErrorInside200, vec!["200", "\"code\":-1000"]),
         (Fault::RedirectLoop, vec!["302", &place]),
-        (
-            Fault::RedirectTo("http://127.0.0.1:1/x".into()),
-            vec!["302", "location: http://127.0.0.1:1/x"],
-        ),
+        (Fault::RedirectTo("http://127.0.0.1:1/x".into()), vec!["302", "location: http://127.0.0.1:1/x"]),
         (Fault::RejectAll, vec!["400", "-1121"]),
         (Fault::Garbage, vec!["200", "{\"price\":\u{1}"]),
     ] {
@@ -251,13 +179,8 @@ async fn faults_of_handshakes() {
         (Fault::RedirectLoop, "302"),
     ] {
         venue.set_fault(fault.clone());
-        let mut stream = TcpStream::connect(venue.address())
-            .await
-            .expect("an open port");
-        stream
-            .write_all(request.as_bytes())
-            .await
-            .expect("an open socket");
+        let mut stream = TcpStream::connect(venue.address()).await.expect("an open port");
+        stream.write_all(request.as_bytes()).await.expect("an open socket");
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await.expect("an answer");
         assert_eq!(&answer[9..], piece.as_bytes(), "{fault:?}");
@@ -267,29 +190,12 @@ async fn faults_of_handshakes() {
         assert!(raw(&venue, request).await.is_err(), "{fault:?}");
     }
     venue.set_fault(Fault::None);
-    let strict = [
-        ("13", "12", "426"),
-        ("GET", "POST", "400"),
-        ("ZQ==", "ZQ", "400"),
-        ("/ws ", "/no ", "404"),
-    ];
+    let strict = [("13", "12", "426"), ("GET", "POST", "400"), ("ZQ==", "ZQ", "400"), ("/ws ", "/no ", "404")];
     for (from, to, status) in strict {
         let mut request = request.replacen(from, to, 1);
-        request = request.replace(
-            "Upgrade, close",
-            if status == "400" {
-                "close, upgrade"
-            } else {
-                "upgrade"
-            },
-        );
-        let mut stream = TcpStream::connect(venue.address())
-            .await
-            .expect("an open port");
-        stream
-            .write_all(request.as_bytes())
-            .await
-            .expect("an open socket");
+        request = request.replace("Upgrade, close", if status == "400" { "close, upgrade" } else { "upgrade" });
+        let mut stream = TcpStream::connect(venue.address()).await.expect("an open port");
+        stream.write_all(request.as_bytes()).await.expect("an open socket");
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).await.expect("an answer");
         assert_eq!(&answer[9..], status.as_bytes(), "{to}");
@@ -304,22 +210,11 @@ async fn faults_of_live_connections() {
 
     venue.set_fault(Fault::Silent);
     venue.push_price("BTCUSDT", "1");
-    client
-        .send(Message::text(r#"{"method":"LIST_SUBSCRIPTIONS","id":1}"#))
-        .await
-        .expect("open");
-    assert_eq!(
-        next_text(&mut client).await,
-        r#"{"result":["btcusdt@miniTicker"],"id":1}"#
-    );
+    client.send(Message::text(r#"{"method":"LIST_SUBSCRIPTIONS","id":1}"#)).await.expect("open");
+    assert_eq!(next_text(&mut client).await, r#"{"result":["btcusdt@miniTicker"],"id":1}"#);
 
     venue.set_fault(Fault::RejectAll);
-    client
-        .send(Message::text(
-            r#"{"method":"SUBSCRIBE","params":["a@b"],"id":2}"#,
-        ))
-        .await
-        .expect("open");
+    client.send(Message::text(r#"{"method":"SUBSCRIBE","params":["a@b"],"id":2}"#)).await.expect("open");
     assert!(next_text(&mut client).await.contains("invalid stream"));
 
     venue.set_fault(Fault::HugeBody(100_000));
@@ -332,12 +227,7 @@ async fn faults_of_live_connections() {
     // One more comes by itself.
     for _ in 0..11 {
         let frame = next(&mut client).await.expect("a frame");
-        assert!(
-            !frame
-                .to_text()
-                .is_ok_and(|text| text.contains("24hrMiniTicker")),
-            "{frame}"
-        );
+        assert!(!frame.to_text().is_ok_and(|text| text.contains("24hrMiniTicker")), "{frame}");
     }
 
     venue.set_fault(Fault::None);
@@ -350,17 +240,11 @@ async fn faults_of_live_connections() {
     venue.push_price("BTCUSDT", "3");
     client.send(Message::Ping("x".into())).await.expect("open");
     venue.cut();
-    assert!(
-        client.next().await.expect("an error").is_err(),
-        "nothing comes from a server that hangs"
-    );
+    assert!(client.next().await.expect("an error").is_err(), "nothing comes from a server that hangs");
 
     venue.set_fault(Fault::CloseAfterAccept);
     let mut client = connect(&venue, "/ws/btcusdt@miniTicker").await;
-    let close = CloseFrame {
-        code: 1001.into(),
-        reason: "going away".into(),
-    };
+    let close = CloseFrame { code: 1001.into(), reason: "going away".into() };
     assert_eq!(next(&mut client).await, Some(Message::Close(Some(close))));
     assert_eq!(next(&mut client).await, None);
     venue.wait(|stats| stats.open == 0).await;
@@ -386,23 +270,15 @@ async fn a_slow_reader_is_cut() {
 
 #[tokio::test]
 async fn the_venue_pings_and_counts_pongs() {
-    let options = Options {
-        heartbeat: Some(Duration::from_millis(250)),
-        ..Options::still()
-    };
-    let venue = Venue::start_with(Kind::Binance, options)
-        .await
-        .expect("a free port");
+    let options = Options { heartbeat: Some(Duration::from_millis(250)), ..Options::still() };
+    let venue = Venue::start_with(Kind::Binance, options).await.expect("a free port");
     let mut client = connect(&venue, "/ws").await;
     tokio::select! {
         () = venue.wait(|stats| stats.pongs == 2) => {}
         end = next(&mut client) => panic!("{end:?}"),
     }
     client.send(Message::Ping("x".into())).await.expect("open");
-    assert_eq!(
-        client.next().await.expect("a pong").expect("open"),
-        Message::Pong("x".into())
-    );
+    assert_eq!(client.next().await.expect("a pong").expect("open"), Message::Pong("x".into()));
     venue.wait(|stats| stats.pings == 1).await;
 }
 
@@ -412,12 +288,7 @@ async fn after_shutdown_nobody_listens() {
         let venue = Venue::start(kind).await.expect("a free port");
         let address = venue.address();
         assert_eq!(venue.ids().len(), 10);
-        assert!(
-            venue
-                .origins()
-                .iter()
-                .all(|(_, simulated)| simulated.ends_with(&address.to_string()))
-        );
+        assert!(venue.origins().iter().all(|(_, simulated)| simulated.ends_with(&address.to_string())));
         let _stream = TcpStream::connect(address).await.expect("an open port");
         venue.wait(|stats| stats.accepts == 1).await;
         venue.shutdown().await;
@@ -444,15 +315,11 @@ async fn a_scripted_websocket_does_what_the_script_says() {
     })
     .await
     .expect("a free port");
-    let (mut client, _) = connect_async(format!("{}/here", server.origin()))
-        .await
-        .expect("a handshake");
+    let (mut client, _) = connect_async(format!("{}/here", server.origin())).await.expect("a handshake");
     client.send(Message::text("hello")).await.expect("open");
     assert_eq!(next(&mut client).await, Some(Message::text("hello!")));
     assert_eq!(next(&mut client).await, Some(Message::binary(vec![7])));
-    assert!(
-        matches!(next(&mut client).await, Some(Message::Close(Some(frame))) if frame.code == 4000.into())
-    );
+    assert!(matches!(next(&mut client).await, Some(Message::Close(Some(frame))) if frame.code == 4000.into()));
     assert_eq!(next(&mut client).await, None);
     server.connected(1).await;
     server.shutdown().await;
@@ -461,9 +328,7 @@ async fn a_scripted_websocket_does_what_the_script_says() {
 #[tokio::test]
 #[should_panic(expected = "the script's own words")]
 async fn a_panic_in_a_script_comes_out_of_shutdown() {
-    let server = ScriptedWs::start(|_| async { panic!("the script's own words") })
-        .await
-        .expect("a free port");
+    let server = ScriptedWs::start(|_| async { panic!("the script's own words") }).await.expect("a free port");
     let (mut client, _) = connect_async(server.origin()).await.expect("a handshake");
     assert_eq!(next(&mut client).await, None);
     server.shutdown().await;
@@ -479,24 +344,13 @@ async fn a_scripted_http_server_answers_as_told() {
     .await
     .expect("a free port");
     let address = server.origin().replace("http://", "");
-    for (path, expected) in [
-        ("/json", Some("{}")),
-        ("/raw", Some("what is HTTP?")),
-        ("/reset", None),
-    ] {
+    for (path, expected) in [("/json", Some("{}")), ("/raw", Some("what is HTTP?")), ("/reset", None)] {
         let mut stream = TcpStream::connect(&address).await.expect("an open port");
         let request = format!("GET {path} HTTP/1.1\r\nconnection: close\r\n\r\n");
-        stream
-            .write_all(request.as_bytes())
-            .await
-            .expect("an open socket");
+        stream.write_all(request.as_bytes()).await.expect("an open socket");
         let mut answer = String::new();
         let end = stream.read_to_string(&mut answer).await;
-        assert_eq!(
-            end.ok()
-                .map(|_| answer.ends_with(expected.unwrap_or_default())),
-            expected.map(|_| true)
-        );
+        assert_eq!(end.ok().map(|_| answer.ends_with(expected.unwrap_or_default())), expected.map(|_| true));
     }
     server.requested(3).await;
     assert_eq!(server.requests(), 3);

@@ -64,10 +64,7 @@ struct Stream {
 
 /// `/stream`, `/ws`, `/stream?streams=a/b` and `/ws/a`.
 pub(super) fn open(target: &str, world: &World<'_>) -> Opened {
-    let request = Request {
-        target: target.to_owned(),
-        ..Request::default()
-    };
+    let request = Request { target: target.to_owned(), ..Request::default() };
     let path = request.path().trim_end_matches('/');
     let (combined, names) = match path.strip_prefix("/ws") {
         Some("") => (false, String::new()),
@@ -87,13 +84,7 @@ pub(super) fn open(target: &str, world: &World<'_>) -> Opened {
         ping_every,
         next_ping: world.now + ping_every,
         unanswered: None,
-        expires: world.now
-            + nanos(
-                world
-                    .options
-                    .max_age
-                    .unwrap_or(Duration::from_secs(24 * 3600)),
-            ),
+        expires: world.now + nanos(world.options.max_age.unwrap_or(Duration::from_secs(24 * 3600))),
         update_id: 400_900_217,
     };
     for name in names {
@@ -119,10 +110,7 @@ impl crate::session::Session for Session {
 
     fn on_prices(&mut self, changes: &[Change], world: &World<'_>, out: &mut Vec<Out>) {
         for stream in &self.streams {
-            let Some((index, quote)) = stream
-                .listing
-                .and_then(|index| Some((index, changed(changes, index)?)))
-            else {
+            let Some((index, quote)) = stream.listing.and_then(|index| Some((index, changed(changes, index)?))) else {
                 continue;
             };
             self.update_id += world.sequence_step();
@@ -142,35 +130,23 @@ impl crate::session::Session for Session {
         if world.now >= self.expires {
             return out.push(Out::Close(1001, "24 hours are over"));
         }
-        if self
-            .unanswered
-            .as_ref()
-            .is_some_and(|(_, overdue)| world.now >= *overdue)
-        {
+        if self.unanswered.as_ref().is_some_and(|(_, overdue)| world.now >= *overdue) {
             self.unanswered = None;
-            out.push(Out::Violation(
-                "a ping was not answered within a minute".into(),
-            ));
+            out.push(Out::Violation("a ping was not answered within a minute".into()));
             return out.push(Out::Close(1008, "Pong timeout"));
         }
         if world.now >= self.next_ping {
             self.next_ping = world.now + self.ping_every;
             let payload = world.millis().to_string();
             // A newer ping does not excuse an older one.
-            let overdue = self
-                .unanswered
-                .take()
-                .map_or(world.now + PONG_WITHIN, |(_, overdue)| overdue);
+            let overdue = self.unanswered.take().map_or(world.now + PONG_WITHIN, |(_, overdue)| overdue);
             self.unanswered = Some((payload.clone(), overdue));
             out.push(Out::Ping(payload));
         }
     }
 
     fn deadline(&self) -> Option<u64> {
-        let overdue = self
-            .unanswered
-            .as_ref()
-            .map_or(u64::MAX, |(_, overdue)| *overdue);
+        let overdue = self.unanswered.as_ref().map_or(u64::MAX, |(_, overdue)| *overdue);
         Some(self.next_ping.min(overdue).min(self.expires))
     }
 
@@ -180,29 +156,19 @@ impl crate::session::Session for Session {
 
     fn on_pong(&mut self, payload: &[u8], world: &World<'_>, out: &mut Vec<Out>) {
         self.admit(world, out);
-        if self
-            .unanswered
-            .as_ref()
-            .is_some_and(|(sent, _)| sent.as_bytes() == payload)
-        {
+        if self.unanswered.as_ref().is_some_and(|(sent, _)| sent.as_bytes() == payload) {
             self.unanswered = None;
         }
     }
 
     fn on_notice(&mut self, notice: Notice, world: &World<'_>, out: &mut Vec<Out>) {
         if notice == Notice::Restart {
-            out.push(Out::Text(format!(
-                "{{\"e\":\"serverShutdown\",\"E\":{}}}",
-                world.millis()
-            )));
+            out.push(Out::Text(format!("{{\"e\":\"serverShutdown\",\"E\":{}}}", world.millis())));
         }
     }
 
     fn subscribed(&self) -> Vec<usize> {
-        self.streams
-            .iter()
-            .filter_map(|stream| stream.listing)
-            .collect()
+        self.streams.iter().filter_map(|stream| stream.listing).collect()
     }
 }
 
@@ -212,10 +178,7 @@ impl Session {
         if self.messages.admit(world.now) {
             return true;
         }
-        let enforced = world.enforced(
-            "more than 5 messages in a second on one connection".into(),
-            out,
-        );
+        let enforced = world.enforced("more than 5 messages in a second on one connection".into(), out);
         if enforced {
             out.push(Out::Close(1008, "Too many requests"));
         }
@@ -227,22 +190,13 @@ impl Session {
             return;
         }
         let (symbol, channel) = name.split_once('@').unwrap_or_default();
-        let fed = matches!(channel, "miniTicker" | "bookTicker")
-            && !symbol.bytes().any(|byte| byte.is_ascii_uppercase());
+        let fed =
+            matches!(channel, "miniTicker" | "bookTicker") && !symbol.bytes().any(|byte| byte.is_ascii_uppercase());
         let listing = world.find(&symbol.to_ascii_uppercase()).filter(|_| fed);
-        self.streams.push(Stream {
-            name: name.to_owned(),
-            listing,
-            book: channel == "bookTicker",
-        });
+        self.streams.push(Stream { name: name.to_owned(), listing, book: channel == "bookTicker" });
     }
 
-    fn execute(
-        &mut self,
-        command: Command,
-        world: &World<'_>,
-        out: &mut Vec<Out>,
-    ) -> Result<Value, Refusal> {
+    fn execute(&mut self, command: Command, world: &World<'_>, out: &mut Vec<Out>) -> Result<Value, Refusal> {
         match command {
             Command::Subscribe(_) | Command::Unsubscribe(_) if world.reject_all => {
                 return Err(Refusal::invalid("invalid stream"));
@@ -265,11 +219,7 @@ impl Session {
                 self.streams.retain(|stream| !names.contains(&stream.name));
             }
             Command::List => {
-                return Ok(self
-                    .streams
-                    .iter()
-                    .map(|stream| stream.name.as_str())
-                    .collect());
+                return Ok(self.streams.iter().map(|stream| stream.name.as_str()).collect());
             }
             Command::IsCombined => return Ok(self.combined.into()),
             Command::SetCombined(combined) => self.combined = combined,
@@ -317,9 +267,8 @@ mod tests {
 
     #[test]
     fn requests_and_their_answers() {
-        let invalid = |what: &str, id: &str| {
-            format!(r#"{{"error":{{"code":2,"msg":"Invalid request: {what}"}},"id":{id}}}"#)
-        };
+        let invalid =
+            |what: &str, id: &str| format!(r#"{{"error":{{"code":2,"msg":"Invalid request: {what}"}},"id":{id}}}"#);
         let rows = [
             (r#"{"method":"SUBSCRIBE","params":["btcusdt@miniTicker"],"id":1}"#, r#"{"result":null,"id":1}"#.to_owned()),
             (r#"{"method":"SUBSCRIBE","params":["nopeusdt@miniTicker"],"id":"a1"}"#, r#"{"result":null,"id":"a1"}"#.into()),
@@ -349,18 +298,11 @@ mod tests {
     fn streams_in_the_url_and_what_is_sent_on_them() {
         let mini = r#"{"e":"24hrMiniTicker","E":1700000000123,"s":"BTCUSDT","c":"1.50","o":"63887.50950000","h":"135172.52010000","l":"32952.50490000","v":"18316.27340000","q":"1231790842.10000000"}"#;
         let book = r#"{"u":400900218,"s":"BTCUSDT","b":"1.49","B":"31.21000000","a":"1.51","A":"40.66000000"}"#;
-        let combined =
-            |stream: &str, data: &str| format!(r#"{{"stream":"{stream}","data":{data}}}"#);
+        let combined = |stream: &str, data: &str| format!(r#"{{"stream":"{stream}","data":{data}}}"#);
         let rows = [
             ("/ws/btcusdt@miniTicker", vec![mini.to_owned()]),
-            (
-                "/stream?streams=btcusdt@miniTicker/nope@ticker",
-                vec![combined("btcusdt@miniTicker", mini)],
-            ),
-            (
-                "/stream?streams=btcusdt%40bookTicker",
-                vec![combined("btcusdt@bookTicker", book)],
-            ),
+            ("/stream?streams=btcusdt@miniTicker/nope@ticker", vec![combined("btcusdt@miniTicker", mini)]),
+            ("/stream?streams=btcusdt%40bookTicker", vec![combined("btcusdt@bookTicker", book)]),
             ("/stream", vec![]),
             ("/ws", vec![]),
             // Acknowledged, and silent for ever.
@@ -370,21 +312,10 @@ mod tests {
         for (target, expected) in rows {
             let mut bench = bench();
             let mut session = bench.open(Kind::Binance, target);
-            assert_eq!(
-                bench.push(&mut *session, "BTCUSDT", "1.50"),
-                expected,
-                "{target}"
-            );
+            assert_eq!(bench.push(&mut *session, "BTCUSDT", "1.50"), expected, "{target}");
         }
-        for (target, status) in [
-            ("/", 404),
-            ("/wss", 404),
-            ("/ws/btcusdt", 400),
-            ("/stream?streams=a", 400),
-        ] {
-            let refused = open(target, &bench().world())
-                .err()
-                .map(|response| response.status);
+        for (target, status) in [("/", 404), ("/wss", 404), ("/ws/btcusdt", 400), ("/stream?streams=a", 400)] {
+            let refused = open(target, &bench().world()).err().map(|response| response.status);
             assert_eq!(refused, Some(status), "{target}");
         }
     }
@@ -397,29 +328,13 @@ mod tests {
             bench.tell(&mut *session, r#"{"method":"LIST_SUBSCRIPTIONS","id":1}"#);
         }
         assert_eq!(collect(|out| session.on_ping(&bench.world(), out)), [""; 0]);
-        assert_eq!(
-            collect(|out| session.on_pong(b"", &bench.world(), out)),
-            [""; 0]
-        );
+        assert_eq!(collect(|out| session.on_pong(b"", &bench.world(), out)), [""; 0]);
         let told = bench.tell(&mut *session, "{}");
-        assert!(
-            told[0].starts_with("Violation") && told[1].starts_with("Close(1008"),
-            "{told:?}"
-        );
+        assert!(told[0].starts_with("Violation") && told[1].starts_with("Close(1008"), "{told:?}");
         bench.options.enforce_limits = false;
-        assert_eq!(
-            bench
-                .tell(&mut *session, r#"{"method":"LIST_SUBSCRIPTIONS","id":1}"#)
-                .len(),
-            2
-        );
+        assert_eq!(bench.tell(&mut *session, r#"{"method":"LIST_SUBSCRIPTIONS","id":1}"#).len(), 2);
         bench.now += 1_000_000_000;
-        assert_eq!(
-            bench
-                .tell(&mut *session, r#"{"method":"LIST_SUBSCRIPTIONS","id":1}"#)
-                .len(),
-            1
-        );
+        assert_eq!(bench.tell(&mut *session, r#"{"method":"LIST_SUBSCRIPTIONS","id":1}"#).len(), 1);
     }
 
     #[test]
@@ -428,29 +343,14 @@ mod tests {
         let start = bench.now;
         let mut session = bench.open(Kind::Binance, "/ws");
         let story: Vec<_> = (0..5)
-            .map(|_| {
-                (
-                    bench.wake(&mut *session),
-                    (bench.now - start) / 1_000_000_000,
-                )
-            })
-            .map(|(out, second)| {
-                format!(
-                    "{second} {}",
-                    out.join(" ").split('(').next().unwrap_or_default()
-                )
-            })
+            .map(|_| (bench.wake(&mut *session), (bench.now - start) / 1_000_000_000))
+            .map(|(out, second)| format!("{second} {}", out.join(" ").split('(').next().unwrap_or_default()))
             .collect();
-        assert_eq!(
-            story,
-            ["20 Ping", "40 Ping", "60 Ping", "80 Violation", "80 Ping"]
-        );
+        assert_eq!(story, ["20 Ping", "40 Ping", "60 Ping", "80 Violation", "80 Ping"]);
         let mut session = bench.open(Kind::Binance, "/ws");
         for _ in 0..10 {
             let ping = bench.wake(&mut *session).remove(0);
-            let payload = ping
-                .trim_matches(|letter: char| !letter.is_ascii_digit())
-                .to_owned();
+            let payload = ping.trim_matches(|letter: char| !letter.is_ascii_digit()).to_owned();
             collect(|out| session.on_pong(payload.as_bytes(), &bench.world(), out));
             assert!(ping.starts_with("Ping"));
         }
@@ -462,15 +362,9 @@ mod tests {
         bench.options.heartbeat = Some(Duration::from_secs(48 * 3600));
         let opened = bench.now;
         let mut session = bench.open(Kind::Binance, "/ws");
-        let names: Vec<_> = (0..1024)
-            .map(|number| format!("\"x{number}@miniTicker\""))
-            .collect();
-        let subscribe =
-            |names: &str| format!(r#"{{"method":"SUBSCRIBE","params":[{names}],"id":1}}"#);
-        assert_eq!(
-            bench.tell(&mut *session, &subscribe(&names.join(","))),
-            [r#"{"result":null,"id":1}"#]
-        );
+        let names: Vec<_> = (0..1024).map(|number| format!("\"x{number}@miniTicker\"")).collect();
+        let subscribe = |names: &str| format!(r#"{{"method":"SUBSCRIBE","params":[{names}],"id":1}}"#);
+        assert_eq!(bench.tell(&mut *session, &subscribe(&names.join(","))), [r#"{"result":null,"id":1}"#]);
         assert!(bench.tell(&mut *session, &subscribe("\"one@more\""))[0].starts_with("Violation"));
         assert!(bench.wake(&mut *session)[0].starts_with("Close"));
         assert_eq!(bench.now - opened, 24 * 3600 * 1_000_000_000);

@@ -52,13 +52,7 @@ pub(super) fn open(target: &str, serial: u64, world: &World<'_>) -> Opened {
     }
     Ok(Box::new(Session {
         channels: Vec::new(),
-        numbers: Random::new(
-            world
-                .options
-                .seed
-                .wrapping_mul(1_000_003)
-                .wrapping_add(serial),
-        ),
+        numbers: Random::new(world.options.seed.wrapping_mul(1_000_003).wrapping_add(serial)),
         flags: 0,
         sequence: 0,
         heartbeat_every: nanos(world.options.heartbeat.unwrap_or(Duration::from_secs(15))),
@@ -69,24 +63,13 @@ impl crate::session::Session for Session {
     fn on_open(&mut self, _world: &World<'_>, out: &mut Vec<Out>) {
         let server = "083bd8d4-aca7-4690-a573-eabfc8103de8";
         let info = r#"{"event":"info","version":2,"serverId":""#;
-        out.push(Out::Text(format!(
-            "{info}{server}\",\"platform\":{{\"status\":1}}}}"
-        )));
+        out.push(Out::Text(format!("{info}{server}\",\"platform\":{{\"status\":1}}}}")));
     }
 
     fn on_message(&mut self, text: &str, world: &World<'_>, out: &mut Vec<Out>) {
         let request = serde_json::from_str::<Value>(text);
-        let event = |request: &Value| {
-            request
-                .get("event")
-                .and_then(Value::as_str)
-                .map(str::to_owned)
-        };
-        match request
-            .as_ref()
-            .ok()
-            .and_then(|request| Some((request.as_object()?, event(request)?)))
-        {
+        let event = |request: &Value| request.get("event").and_then(Value::as_str).map(str::to_owned);
+        match request.as_ref().ok().and_then(|request| Some((request.as_object()?, event(request)?))) {
             Some((request, event)) => self.execute(&event, request, world, out),
             None => out.push(refusal(10000, "event: invalid", Value::Null)),
         }
@@ -116,69 +99,41 @@ impl crate::session::Session for Session {
     fn on_notice(&mut self, notice: Notice, _world: &World<'_>, out: &mut Vec<Out>) {
         let (code, message) = match notice {
             Notice::Restart => (20051, "Stopping. Please try to reconnect"),
-            Notice::MaintenanceStart => (
-                20060,
-                "Entering in maintenance mode. Please pause any activity",
-            ),
+            Notice::MaintenanceStart => (20060, "Entering in maintenance mode. Please pause any activity"),
             Notice::MaintenanceEnd => (20061, "Maintenance ended. You can resume normal activity"),
         };
-        out.push(Out::Text(
-            json!({ "event": "info", "code": code, "msg": message }).to_string(),
-        ));
+        out.push(Out::Text(json!({ "event": "info", "code": code, "msg": message }).to_string()));
     }
 
     fn subscribed(&self) -> Vec<usize> {
-        self.channels
-            .iter()
-            .map(|channel| channel.listing)
-            .collect()
+        self.channels.iter().map(|channel| channel.listing).collect()
     }
 }
 
 impl Session {
-    fn execute(
-        &mut self,
-        event: &str,
-        request: &Map<String, Value>,
-        world: &World<'_>,
-        out: &mut Vec<Out>,
-    ) {
+    fn execute(&mut self, event: &str, request: &Map<String, Value>, world: &World<'_>, out: &mut Vec<Out>) {
         match event {
             "subscribe" => self.subscribe(request, world, out),
             "unsubscribe" => {
                 let number = request.get("chanId").and_then(Value::as_u64);
-                let at = self
-                    .channels
-                    .iter()
-                    .position(|channel| Some(channel.number) == number);
+                let at = self.channels.iter().position(|channel| Some(channel.number) == number);
                 out.push(match at.map(|at| self.channels.remove(at)) {
-                    Some(Channel { number, .. }) => Out::Text(format!(
-                        "{{\"event\":\"unsubscribed\",\"status\":\"OK\",\"chanId\":{number}}}"
-                    )),
-                    None => refusal(
-                        10400,
-                        "unsubscribe: invalid",
-                        json!({ "chanId": request.get("chanId") }),
-                    ),
+                    Some(Channel { number, .. }) => {
+                        Out::Text(format!("{{\"event\":\"unsubscribed\",\"status\":\"OK\",\"chanId\":{number}}}"))
+                    }
+                    None => refusal(10400, "unsubscribe: invalid", json!({ "chanId": request.get("chanId") })),
                 });
             }
             "conf" => match request.get("flags").and_then(Value::as_u64) {
                 Some(flags) => {
                     self.flags = flags;
-                    out.push(Out::Text(format!(
-                        "{{\"event\":\"conf\",\"status\":\"OK\",\"flags\":{flags}}}"
-                    )));
+                    out.push(Out::Text(format!("{{\"event\":\"conf\",\"status\":\"OK\",\"flags\":{flags}}}")));
                 }
                 None => out.push(refusal(10000, "flags: invalid", Value::Null)),
             },
             "ping" => {
-                let cid = request
-                    .get("cid")
-                    .map_or(String::new(), |cid| format!(",\"cid\":{cid}"));
-                out.push(Out::Text(format!(
-                    "{{\"event\":\"pong\",\"ts\":{}{cid}}}",
-                    world.millis()
-                )));
+                let cid = request.get("cid").map_or(String::new(), |cid| format!(",\"cid\":{cid}"));
+                out.push(Out::Text(format!("{{\"event\":\"pong\",\"ts\":{}{cid}}}", world.millis())));
             }
             _ => out.push(refusal(10000, "event: invalid", Value::Null)),
         }
@@ -195,11 +150,7 @@ impl Session {
             Some((10302, "channel: unknown"))
         } else if listing.is_none() {
             Some((10300, "symbol: invalid"))
-        } else if self
-            .channels
-            .iter()
-            .any(|channel| Some(channel.listing) == listing)
-        {
+        } else if self.channels.iter().any(|channel| Some(channel.listing) == listing) {
             Some((10301, "subscribe: dup"))
         } else if self.channels.len() >= limit
             && world.enforced(format!("more than {limit} channels on one connection"), out)
@@ -222,11 +173,7 @@ impl Session {
         out.push(Out::Text(format!(
             r#"{{"event":"subscribed","channel":"ticker","chanId":{number},"symbol":"{symbol}","pair":"{pair}"}}"#
         )));
-        self.channels.push(Channel {
-            number,
-            listing,
-            last_sent: world.now,
-        });
+        self.channels.push(Channel { number, listing, last_sent: world.now });
         if !world.silent {
             self.send_ticker(self.channels.len() - 1, world.quote(listing), world, out);
         }
@@ -262,11 +209,7 @@ impl Session {
 /// An error that repeats what was asked.
 fn refusal(code: u32, message: &str, asked: Value) -> Out {
     let mut error = asked.as_object().cloned().unwrap_or_default();
-    error.extend([
-        ("event".into(), "error".into()),
-        ("msg".into(), message.into()),
-        ("code".into(), code.into()),
-    ]);
+    error.extend([("event".into(), "error".into()), ("msg".into(), message.into()), ("code".into(), code.into())]);
     Out::Text(Value::Object(error).to_string())
 }
 
@@ -280,28 +223,17 @@ mod tests {
     use crate::session::testing::{Bench, collect};
 
     fn bench() -> Bench {
-        Bench::new(&[
-            ("tBTCUSD", "67252"),
-            ("tETHUSD", "3512.5"),
-            ("tSOLUSD", "172.5"),
-        ])
+        Bench::new(&[("tBTCUSD", "67252"), ("tETHUSD", "3512.5"), ("tSOLUSD", "172.5")])
     }
 
     #[test]
     fn requests_and_their_answers() {
         let subscribed = r#"{"event":"subscribed","channel":"ticker","chanId":N,"symbol":"tBTCUSD","pair":"BTCUSD"}"#;
-        let row =
-            "[67251,31.67801523,67253,22.08341175,-66.5,-0.0189,67252,1284.52018317,135176,32953]";
+        let row = "[67251,31.67801523,67253,22.08341175,-66.5,-0.0189,67252,1284.52018317,135176,32953]";
         let subscribe = r#"{"event":"subscribe","channel":"ticker","symbol":"tBTCUSD"}"#;
         let rows: &[(&str, &[&str])] = &[
-            (
-                "[]",
-                &[r#"{"code":10000,"event":"error","msg":"event: invalid"}"#],
-            ),
-            (
-                r#"{"event":"dance"}"#,
-                &[r#"{"code":10000,"event":"error","msg":"event: invalid"}"#],
-            ),
+            ("[]", &[r#"{"code":10000,"event":"error","msg":"event: invalid"}"#]),
+            (r#"{"event":"dance"}"#, &[r#"{"code":10000,"event":"error","msg":"event: invalid"}"#]),
             (subscribe, &[subscribed, &format!("[N,{row}]")]),
             (
                 subscribe,
@@ -321,18 +253,12 @@ mod tests {
                     r#"{"channel":"tick","code":10302,"event":"error","msg":"channel: unknown","pair":"ETHUSD","symbol":"tETHUSD"}"#,
                 ],
             ),
-            (
-                r#"{"event":"conf","flags":98304}"#,
-                &[r#"{"event":"conf","status":"OK","flags":98304}"#],
-            ),
+            (r#"{"event":"conf","flags":98304}"#, &[r#"{"event":"conf","status":"OK","flags":98304}"#]),
             (
                 r#"{"event":"unsubscribe","chanId":1}"#,
                 &[r#"{"chanId":1,"code":10400,"event":"error","msg":"unsubscribe: invalid"}"#],
             ),
-            (
-                r#"{"event":"ping","cid":5}"#,
-                &[r#"{"event":"pong","ts":1700000000123,"cid":5}"#],
-            ),
+            (r#"{"event":"ping","cid":5}"#, &[r#"{"event":"pong","ts":1700000000123,"cid":5}"#]),
         ];
         let mut bench = bench();
         let mut session = bench.open(Kind::Bitfinex, "/ws/2");
@@ -340,26 +266,18 @@ mod tests {
         for (message, answers) in rows {
             let told = bench.tell(&mut *session, message);
             if told[0].contains("\"subscribed\"") {
-                number =
-                    serde_json::from_str::<Value>(&told[0]).expect("JSON")["chanId"].to_string();
+                number = serde_json::from_str::<Value>(&told[0]).expect("JSON")["chanId"].to_string();
             }
-            let answers: Vec<_> = answers
-                .iter()
-                .map(|answer| answer.replace('N', &number))
-                .collect();
-            assert_eq!(told, answers, "{message}");
+            let answers: Vec<_> = answers.iter().map(|answer| answer.replace('N', &number)).collect();
+            let values = |texts: &[String]| -> Vec<Value> {
+                texts.iter().map(|text| serde_json::from_str(text).expect("JSON")).collect()
+            };
+            assert_eq!(values(&told), values(&answers), "{message}");
         }
         // Both flags were set above: a sequence number and a time follow.
         let update = bench.push(&mut *session, "tBTCUSD", "1.0").remove(0);
-        assert!(
-            update.starts_with(&format!("[{number},[0.9,"))
-                && update.ends_with("],1,1700000000123]"),
-            "{update}"
-        );
-        assert_eq!(
-            bench.wake(&mut *session),
-            [format!("[{number},\"hb\",2,1700000015123]")]
-        );
+        assert!(update.starts_with(&format!("[{number},[0.9,")) && update.ends_with("],1,1700000000123]"), "{update}");
+        assert_eq!(bench.wake(&mut *session), [format!("[{number},\"hb\",2,1700000015123]")]);
         bench.gaps = true;
         assert!(bench.push(&mut *session, "tBTCUSD", "1.0")[0].ends_with(",4,1700000015123]"));
         let unsubscribe = format!("{{\"event\":\"unsubscribe\",\"chanId\":{number}}}");
@@ -371,19 +289,13 @@ mod tests {
     fn channels_have_a_limit_and_other_numbers_on_each_connection() {
         let mut bench = bench();
         bench.options.subscription_limit = Some(2);
-        let subscribe =
-            |symbol| format!(r#"{{"event":"subscribe","channel":"ticker","symbol":"{symbol}"}}"#);
+        let subscribe = |symbol| format!(r#"{{"event":"subscribe","channel":"ticker","symbol":"{symbol}"}}"#);
         let mut session = bench.open(Kind::Bitfinex, "/ws/2");
         let first = bench.tell(&mut *session, &subscribe("tBTCUSD"));
         bench.tell(&mut *session, &subscribe("tETHUSD"));
         let third = bench.tell(&mut *session, &subscribe("tSOLUSD"));
-        assert!(
-            third[0].starts_with("Violation") && third[1].contains("10305"),
-            "{third:?}"
-        );
-        let Ok(mut other) = Kind::Bitfinex.open("/ws/2", 4, &bench.world()) else {
-            panic!("refused")
-        };
+        assert!(third[0].starts_with("Violation") && third[1].contains("10305"), "{third:?}");
+        let Ok(mut other) = Kind::Bitfinex.open("/ws/2", 4, &bench.world()) else { panic!("refused") };
         assert_ne!(bench.tell(&mut *other, &subscribe("tBTCUSD")), first);
     }
 
@@ -391,11 +303,7 @@ mod tests {
     fn notices_have_codes() {
         let bench = bench();
         let mut session = bench.open(Kind::Bitfinex, "/ws/2");
-        let rows = [
-            (Notice::Restart, "20051"),
-            (Notice::MaintenanceStart, "20060"),
-            (Notice::MaintenanceEnd, "20061"),
-        ];
+        let rows = [(Notice::Restart, "20051"), (Notice::MaintenanceStart, "20060"), (Notice::MaintenanceEnd, "20061")];
         for (notice, code) in rows {
             let told = collect(|out| session.on_notice(notice, &bench.world(), out));
             assert!(told[0].contains(code), "{told:?}");

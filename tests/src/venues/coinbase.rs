@@ -49,10 +49,7 @@ struct Session {
 }
 
 pub(super) fn open(target: &str, world: &World<'_>) -> Opened {
-    let request = Request {
-        target: target.to_owned(),
-        ..Request::default()
-    };
+    let request = Request { target: target.to_owned(), ..Request::default() };
     if request.path() != "/" {
         return Err(Response::html(404));
     }
@@ -73,9 +70,7 @@ impl crate::session::Session for Session {
     fn on_open(&mut self, _world: &World<'_>, _out: &mut Vec<Out>) {}
 
     fn on_message(&mut self, text: &str, world: &World<'_>, out: &mut Vec<Out>) {
-        if !self.messages.admit(world.now)
-            && world.enforced("more than 8 messages in a second".into(), out)
-        {
+        if !self.messages.admit(world.now) && world.enforced("more than 8 messages in a second".into(), out) {
             // The limit is documented, the answer to breaking it is not.
             return out.push(error("rate limit exceeded"));
         }
@@ -106,10 +101,7 @@ impl crate::session::Session for Session {
             self.heartbeats += 1;
             // The venue prints this time as Go does, with its monotonic clock.
             let time = world.rfc3339().replace('T', " ").replace('Z', "");
-            let (count, time) = (
-                self.heartbeats,
-                format!("{time} +0000 UTC m=+{}.0", self.heartbeats),
-            );
+            let (count, time) = (self.heartbeats, format!("{time} +0000 UTC m=+{}.0", self.heartbeats));
             let events = json!([{ "current_time": time, "heartbeat_counter": count }]);
             self.send("heartbeats", &events.to_string(), world, out);
         }
@@ -122,40 +114,21 @@ impl crate::session::Session for Session {
     }
 
     fn subscribed(&self) -> Vec<usize> {
-        let tickers = self
-            .channels
-            .iter()
-            .filter(|(channel, _)| channel.starts_with("ticker"));
-        tickers
-            .flat_map(|(_, products)| products)
-            .copied()
-            .collect()
+        let tickers = self.channels.iter().filter(|(channel, _)| channel.starts_with("ticker"));
+        tickers.flat_map(|(_, products)| products).copied().collect()
     }
 }
 
 impl Session {
-    fn execute(
-        &mut self,
-        text: &str,
-        world: &World<'_>,
-        out: &mut Vec<Out>,
-    ) -> Result<(), &'static str> {
+    fn execute(&mut self, text: &str, world: &World<'_>, out: &mut Vec<Out>) -> Result<(), &'static str> {
         let request = serde_json::from_str::<Value>(text).map_err(|_| MALFORMED)?;
-        let kind = request
-            .get("type")
-            .and_then(Value::as_str)
-            .ok_or(MALFORMED)?;
-        let channel = request
-            .get("channel")
-            .and_then(Value::as_str)
-            .ok_or(MALFORMED)?;
+        let kind = request.get("type").and_then(Value::as_str).ok_or(MALFORMED)?;
+        let channel = request.get("channel").and_then(Value::as_str).ok_or(MALFORMED)?;
         let products = match request.get("product_ids") {
             Some(products) => strings(products).ok_or(MALFORMED)?,
             None => Vec::new(),
         };
-        let known = CHANNELS
-            .iter()
-            .find(|known| **known == channel && !world.reject_all);
+        let known = CHANNELS.iter().find(|known| **known == channel && !world.reject_all);
         let channel = *known.ok_or("authentication failure")?;
         match kind {
             "subscribe" if channel == HEARTBEATS => {
@@ -164,24 +137,14 @@ impl Session {
             }
             "subscribe" if products.is_empty() => return Err(MALFORMED),
             "subscribe" => {
-                for index in products
-                    .into_iter()
-                    .filter_map(|product| world.find(product))
-                {
+                for index in products.into_iter().filter_map(|product| world.find(product)) {
                     let subscribed = self.channels.entry(channel).or_default();
                     if subscribed.contains(&index) {
                         continue;
                     }
                     subscribed.push(index);
                     if channel.starts_with("ticker") && !world.silent {
-                        self.send_ticker(
-                            channel,
-                            "snapshot",
-                            index,
-                            world.quote(index),
-                            world,
-                            out,
-                        );
+                        self.send_ticker(channel, "snapshot", index, world.quote(index), world, out);
                     }
                 }
             }
@@ -190,8 +153,7 @@ impl Session {
             "unsubscribe" if products.is_empty() => drop(self.channels.remove(channel)),
             "unsubscribe" => {
                 if let Some(subscribed) = self.channels.get_mut(channel) {
-                    subscribed
-                        .retain(|index| !products.contains(&world.listing(*index).id.as_str()));
+                    subscribed.retain(|index| !products.contains(&world.listing(*index).id.as_str()));
                 }
             }
             _ => return Err(MALFORMED),
@@ -201,18 +163,10 @@ impl Session {
             self.subscribe_by = 0;
         }
         let ids = |products: &Vec<usize>| -> Value {
-            products
-                .iter()
-                .map(|index| world.listing(*index).id.as_str())
-                .collect()
+            products.iter().map(|index| world.listing(*index).id.as_str()).collect()
         };
-        let channels = self
-            .channels
-            .iter()
-            .map(|(channel, products)| (*channel, ids(products)));
-        let heartbeats = self
-            .has_heartbeats
-            .then(|| (HEARTBEATS, json!([HEARTBEATS])));
+        let channels = self.channels.iter().map(|(channel, products)| (*channel, ids(products)));
+        let heartbeats = self.has_heartbeats.then(|| (HEARTBEATS, json!([HEARTBEATS])));
         let subscriptions: BTreeMap<_, _> = channels.chain(heartbeats).collect();
         let events = json!([{ "subscriptions": subscriptions }]).to_string();
         self.send("subscriptions", &events, world, out);
@@ -256,15 +210,7 @@ const MALFORMED: &str = "subscribe or unsubscribe required";
 const SUBSCRIBE_WITHIN: u64 = 5_000_000_000;
 const HEARTBEATS: &str = "heartbeats";
 /// All are acknowledged; prices come on the tickers only.
-const CHANNELS: &[&str] = &[
-    "ticker",
-    "ticker_batch",
-    HEARTBEATS,
-    "candles",
-    "level2",
-    "market_trades",
-    "status",
-];
+const CHANNELS: &[&str] = &["ticker", "ticker_batch", HEARTBEATS, "candles", "level2", "market_trades", "status"];
 
 #[cfg(test)]
 mod tests {
@@ -278,51 +224,29 @@ mod tests {
 
     #[test]
     fn requests_and_their_answers() {
-        let malformed = r#"{"message":"subscribe or unsubscribe required","type":"error"}"#;
-        let refused = r#"{"message":"authentication failure","type":"error"}"#;
+        let malformed = r#"{"type":"error","message":"subscribe or unsubscribe required"}"#;
+        let refused = r#"{"type":"error","message":"authentication failure"}"#;
         let rows: &[(&str, &[&str])] = &[
             ("nonsense", &[malformed]),
             ("[]", &[malformed]),
-            (
-                r#"{"type":"subscribe","product_ids":["BTC-USD"],"channels":["ticker"]}"#,
-                &[malformed],
-            ),
-            (
-                r#"{"type":"subscribe","product_ids":[1],"channel":"ticker"}"#,
-                &[malformed],
-            ),
+            (r#"{"type":"subscribe","product_ids":["BTC-USD"],"channels":["ticker"]}"#, &[malformed]),
+            (r#"{"type":"subscribe","product_ids":[1],"channel":"ticker"}"#, &[malformed]),
             (r#"{"type":"subscribe","channel":"ticker"}"#, &[malformed]),
-            (
-                r#"{"type":"follow","channel":"ticker","product_ids":["BTC-USD"]}"#,
-                &[malformed],
-            ),
-            (
-                r#"{"type":"subscribe","channel":"tickers","product_ids":["BTC-USD"]}"#,
-                &[refused],
-            ),
-            (
-                r#"{"type":"subscribe","channel":"ticker","product_ids":["ABC-USD"]}"#,
-                &["0 {}"],
-            ),
+            (r#"{"type":"follow","channel":"ticker","product_ids":["BTC-USD"]}"#, &[malformed]),
+            (r#"{"type":"subscribe","channel":"tickers","product_ids":["BTC-USD"]}"#, &[refused]),
+            (r#"{"type":"subscribe","channel":"ticker","product_ids":["ABC-USD"]}"#, &["0 {}"]),
             (
                 r#"{"type":"subscribe","channel":"ticker","product_ids":["BTC-USD","ABC-USD"]}"#,
                 &["0 snapshot BTC-USD 67251.03", r#"1 {"ticker":["BTC-USD"]}"#],
             ),
-            (
-                r#"{"type":"subscribe","channel":"heartbeats"}"#,
-                &[r#"0 {"heartbeats":["heartbeats"]}"#],
-            ),
+            (r#"{"type":"subscribe","channel":"heartbeats"}"#, &[r#"0 {"heartbeats":["heartbeats"]}"#]),
             (r#"{"type":"unsubscribe","channel":"ticker"}"#, &["0 {}"]),
         ];
         for (message, answers) in rows {
             let bench = bench();
             let mut session = bench.open(Kind::Coinbase, "/");
             let told = bench.tell(&mut *session, message);
-            assert_eq!(
-                told.iter().map(|text| brief(text)).collect::<Vec<_>>(),
-                *answers,
-                "{message}"
-            );
+            assert_eq!(told.iter().map(|text| brief(text)).collect::<Vec<_>>(), *answers, "{message}");
         }
     }
 
@@ -339,24 +263,13 @@ mod tests {
         let update = bench.push(&mut *session, "BTC-USD", "1.50");
         assert_eq!(brief(&update[0]), "3 update BTC-USD 1.50");
         let heartbeat = bench.wake(&mut *session);
-        assert!(
-            heartbeat[0].contains(r#""sequence_num":4,"#),
-            "{heartbeat:?}"
-        );
-        assert!(
-            heartbeat[0].contains(r#""heartbeat_counter":41001"#),
-            "{heartbeat:?}"
-        );
-        assert!(
-            heartbeat[0].contains(r#""current_time":"2023-11-14 22:13:21.123456789 +0000 UTC m="#)
-        );
+        assert!(heartbeat[0].contains(r#""sequence_num":4,"#), "{heartbeat:?}");
+        assert!(heartbeat[0].contains(r#""heartbeat_counter":41001"#), "{heartbeat:?}");
+        assert!(heartbeat[0].contains(r#""current_time":"2023-11-14 22:13:21.123456789 +0000 UTC m="#));
         assert_eq!(bench.push(&mut *session, "ETH-USD", "1.50"), [""; 0]);
         bench.gaps = true;
         let updates = ["5 update BTC-USD 7", "7 update BTC-USD 7"];
-        assert_eq!(
-            updates.map(|_| brief(&bench.push(&mut *session, "BTC-USD", "7")[0])),
-            updates
-        );
+        assert_eq!(updates.map(|_| brief(&bench.push(&mut *session, "BTC-USD", "7")[0])), updates);
     }
 
     #[test]
@@ -364,10 +277,7 @@ mod tests {
         let mut bench = bench();
         let mut session = bench.open(Kind::Coinbase, "/");
         assert_eq!(session.deadline(), Some(bench.now + SUBSCRIBE_WITHIN));
-        bench.tell(
-            &mut *session,
-            r#"{"type":"subscribe","channel":"ticker","product_ids":["ABC-USD"]}"#,
-        );
+        bench.tell(&mut *session, r#"{"type":"subscribe","channel":"ticker","product_ids":["ABC-USD"]}"#);
         assert_eq!(bench.wake(&mut *session).len(), 2);
     }
 
@@ -379,10 +289,7 @@ mod tests {
             bench.tell(&mut *session, "{}");
         }
         let told = collect(|out| session.on_message("{}", &bench.world(), out));
-        assert!(
-            told[0].starts_with("Violation") && told[1].contains("rate limit exceeded"),
-            "{told:?}"
-        );
+        assert!(told[0].starts_with("Violation") && told[1].contains("rate limit exceeded"), "{told:?}");
     }
 
     /// The number and what it is about; errors whole.

@@ -28,28 +28,15 @@ pub(super) const PRICES: &[(&str, &str)] = &[
 pub(super) fn answer(request: &Request, world: &World<'_>) -> Response {
     if let Some(key) = &world.options.key {
         let names = ["x-cg-demo-api-key", "x-cg-pro-api-key"];
-        let header = names
-            .iter()
-            .find_map(|name| request.header(name))
-            .map(str::to_owned);
-        let parameter = || {
-            names
-                .iter()
-                .find_map(|name| request.parameter(&name.replace('-', "_")))
-        };
+        let header = names.iter().find_map(|name| request.header(name)).map(str::to_owned);
+        let parameter = || names.iter().find_map(|name| request.parameter(&name.replace('-', "_")));
         // A wrong key gets the same answer as none.
         if header.or_else(parameter).as_ref() != Some(key) {
-            return Response::json(
-                401,
-                r#"{"status":{"error_code":10002,"error_message":"API Key Missing"}}"#,
-            );
+            return Response::json(401, r#"{"status":{"error_code":10002,"error_message":"API Key Missing"}}"#);
         }
     }
     if request.path() != "/api/v3/simple/price" || request.method != "GET" {
-        return Response::json(
-            404,
-            r#"{"error":"Incorrect path. Please check https://www.coingecko.com/api/"}"#,
-        );
+        return Response::json(404, r#"{"error":"Incorrect path. Please check https://www.coingecko.com/api/"}"#);
     }
     match prices(request, world) {
         Ok(body) => Response::json(200, body),
@@ -58,22 +45,12 @@ pub(super) fn answer(request: &Request, world: &World<'_>) -> Response {
 }
 
 fn prices(request: &Request, world: &World<'_>) -> Result<String, String> {
-    let list = |name: &str| {
-        request
-            .parameter(name)
-            .filter(|list| !list.is_empty())
-            .ok_or(format!("Missing parameter {name}"))
-    };
+    let list =
+        |name: &str| request.parameter(name).filter(|list| !list.is_empty()).ok_or(format!("Missing parameter {name}"));
     let (currencies, ids) = (list("vs_currencies")?, list("ids")?);
     let precision = match request.parameter("precision").as_deref() {
         None | Some("full") => None,
-        Some(digits) => Some(
-            digits
-                .parse()
-                .ok()
-                .filter(|digits| *digits <= 18)
-                .ok_or("Invalid precision")?,
-        ),
+        Some(digits) => Some(digits.parse().ok().filter(|digits| *digits <= 18).ok_or("Invalid precision")?),
     };
     let with_time = request.parameter("include_last_updated_at").as_deref() == Some("true");
     let mut rows: Vec<String> = Vec::new();
@@ -82,18 +59,12 @@ fn prices(request: &Request, world: &World<'_>) -> Result<String, String> {
             continue;
         };
         let quote = world.quote(index);
-        let prices = currencies.split(',').map(str::trim).filter_map(|currency| {
-            Some(format!(
-                "\"{currency}\":{}",
-                price(quote, currency, precision)?
-            ))
-        });
+        let prices = currencies
+            .split(',')
+            .map(str::trim)
+            .filter_map(|currency| Some(format!("\"{currency}\":{}", price(quote, currency, precision)?)));
         let time = with_time.then(|| format!("\"last_updated_at\":{}", quote.at / 1_000_000_000));
-        let row = format!(
-            "{}:{{{}}}",
-            quoted(id),
-            prices.chain(time).collect::<Vec<_>>().join(",")
-        );
+        let row = format!("{}:{{{}}}", quoted(id), prices.chain(time).collect::<Vec<_>>().join(","));
         if !rows.contains(&row) {
             rows.push(row);
         }
@@ -115,10 +86,7 @@ fn price(quote: &Quote, currency: &str, precision: Option<u32>) -> Option<String
         Some(_) if percent == 100 && precision.is_none() => quote.last.to_string(),
         Some(dollars) => {
             let price = dollars.percent(percent);
-            precision
-                .map_or(price.clone(), |digits| price.round(digits))
-                .trimmed()
-                .to_string()
+            precision.map_or(price.clone(), |digits| price.round(digits)).trimmed().to_string()
         }
     })
 }
@@ -131,31 +99,11 @@ mod tests {
     #[test]
     fn requests_and_their_answers() {
         let rows = [
-            (
-                "ids=bitcoin&vs_currencies=usd",
-                200,
-                r#"{"bitcoin":{"usd":67248.55}}"#,
-            ),
-            (
-                "ids=bitcoin,nope&vs_currencies=usd,eur,xyz",
-                200,
-                r#"{"bitcoin":{"usd":67248.55,"eur":61868.66}}"#,
-            ),
-            (
-                "ids=bitcoin%2Cdai&vs_currencies=usd&precision=1",
-                200,
-                r#"{"bitcoin":{"usd":67248.6},"dai":{"usd":1}}"#,
-            ),
-            (
-                "ids=dai&vs_currencies=usd&precision=full",
-                200,
-                r#"{"dai":{"usd":1.00}}"#,
-            ),
-            (
-                "ids=dai&vs_currencies=usd&precision=99",
-                422,
-                r#"{"error":"Invalid precision"}"#,
-            ),
+            ("ids=bitcoin&vs_currencies=usd", 200, r#"{"bitcoin":{"usd":67248.55}}"#),
+            ("ids=bitcoin,nope&vs_currencies=usd,eur,xyz", 200, r#"{"bitcoin":{"usd":67248.55,"eur":61868.66}}"#),
+            ("ids=bitcoin%2Cdai&vs_currencies=usd&precision=1", 200, r#"{"bitcoin":{"usd":67248.6},"dai":{"usd":1}}"#),
+            ("ids=dai&vs_currencies=usd&precision=full", 200, r#"{"dai":{"usd":1.00}}"#),
+            ("ids=dai&vs_currencies=usd&precision=99", 422, r#"{"error":"Invalid precision"}"#),
             ("ids=nope&vs_currencies=usd", 200, "{}"),
             ("ids=dai&vs_currencies=xyz", 200, r#"{"dai":{}}"#),
             (
@@ -163,28 +111,13 @@ mod tests {
                 200,
                 r#"{"dai":{"usd":1.00,"last_updated_at":1700000000}}"#,
             ),
-            (
-                "vs_currencies=usd",
-                422,
-                r#"{"error":"Missing parameter ids"}"#,
-            ),
-            (
-                "ids=dai",
-                422,
-                r#"{"error":"Missing parameter vs_currencies"}"#,
-            ),
+            ("vs_currencies=usd", 422, r#"{"error":"Missing parameter ids"}"#),
+            ("ids=dai", 422, r#"{"error":"Missing parameter vs_currencies"}"#),
         ];
         let bench = Bench::new(&[("bitcoin", "67248.55"), ("dai", "1.00")]);
         for (query, status, body) in rows {
             let response = answer(&get(query, &[]), &bench.world());
-            assert_eq!(
-                (
-                    response.status,
-                    String::from_utf8_lossy(&response.body).as_ref()
-                ),
-                (status, body),
-                "{query}"
-            );
+            assert_eq!((response.status, String::from_utf8_lossy(&response.body).as_ref()), (status, body), "{query}");
         }
     }
 
@@ -201,11 +134,7 @@ mod tests {
             (query, vec![("x-cg-pro-api-key", "CG-right")], 200),
             (&with_parameter, vec![], 200),
         ] {
-            assert_eq!(
-                answer(&get(query, &headers), &bench.world()).status,
-                status,
-                "{headers:?}"
-            );
+            assert_eq!(answer(&get(query, &headers), &bench.world()).status, status, "{headers:?}");
         }
     }
 
@@ -213,10 +142,7 @@ mod tests {
         Request {
             method: "GET".into(),
             target: format!("/api/v3/simple/price?{query}"),
-            headers: headers
-                .iter()
-                .map(|(name, value)| (name.to_string(), value.to_string()))
-                .collect(),
+            headers: headers.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
             body: Vec::new(),
         }
     }

@@ -65,16 +65,9 @@ impl crate::session::Session for Session {
         let time = world.rfc3339();
         let tail = format!("\"time_in\":\"{time}\",\"time_out\":\"{time}\"}}");
         let id = id.map_or(String::new(), |id| format!("\"req_id\":{id},"));
-        if request
-            .and_then(|request| self.execute(request, &id, &tail, world, out))
-            .is_none()
-        {
+        if request.and_then(|request| self.execute(request, &id, &tail, world, out)).is_none() {
             let method = r#""error":"Malformed request","method":"error""#;
-            self.send(
-                format!("{{{method},{id}\"success\":false,{tail}"),
-                world,
-                out,
-            );
+            self.send(format!("{{{method},{id}\"success\":false,{tail}"), world, out);
         }
     }
 
@@ -99,11 +92,7 @@ impl crate::session::Session for Session {
     }
 
     fn on_notice(&mut self, notice: Notice, world: &World<'_>, out: &mut Vec<Out>) {
-        let system = if notice == Notice::MaintenanceEnd {
-            "online"
-        } else {
-            "maintenance"
-        };
+        let system = if notice == Notice::MaintenanceEnd { "online" } else { "maintenance" };
         self.send_status(system, world, out);
     }
 
@@ -138,16 +127,10 @@ impl Session {
         let (channel, snapshot) = (params.get("channel")?.as_str()?, flag("snapshot")?);
         if channel != "ticker" {
             let why = quoted(&format!("Subscription name invalid {channel}"));
-            self.send(
-                format!("{{\"error\":{why},\"method\":\"{method}\",{id}\"success\":false,{tail}"),
-                world,
-                out,
-            );
+            self.send(format!("{{\"error\":{why},\"method\":\"{method}\",{id}\"success\":false,{tail}"), world, out);
             return Some(());
         }
-        let trigger = params
-            .get("event_trigger")
-            .map_or(Some("trades"), Value::as_str)?;
+        let trigger = params.get("event_trigger").map_or(Some("trades"), Value::as_str)?;
         let symbols = strings(params.get("symbol")?).filter(|symbols| !symbols.is_empty())?;
         if !matches!(trigger, "trades" | "bbo") {
             return None;
@@ -181,11 +164,7 @@ impl Session {
             }
             self.symbols.push(index);
             if snapshot && !world.silent {
-                self.send(
-                    ticker("snapshot", index, world.quote(index), world),
-                    world,
-                    out,
-                );
+                self.send(ticker("snapshot", index, world.quote(index), world), world, out);
             }
         }
         Some(())
@@ -193,14 +172,9 @@ impl Session {
 
     fn send_status(&mut self, system: &str, world: &World<'_>, out: &mut Vec<Out>) {
         let connection = self.connection;
-        let data = format!(
-            r#"[{{"version":"2.0.10","system":"{system}","api_version":"v2","connection_id":{connection}}}]"#
-        );
-        self.send(
-            format!(r#"{{"channel":"status","type":"update","data":{data}}}"#),
-            world,
-            out,
-        );
+        let data =
+            format!(r#"[{{"version":"2.0.10","system":"{system}","api_version":"v2","connection_id":{connection}}}]"#);
+        self.send(format!(r#"{{"channel":"status","type":"update","data":{data}}}"#), world, out);
     }
 
     fn send(&mut self, text: String, world: &World<'_>, out: &mut Vec<Out>) {
@@ -227,11 +201,7 @@ mod tests {
     const TIMES: &str = r#""time_in":"2023-11-14T22:13:20.123456789Z","time_out":"2023-11-14T22:13:20.123456789Z"}"#;
 
     fn bench() -> Bench {
-        Bench::new(&[
-            ("BTC/USD", "67249.90"),
-            ("SOL/USD", "172.54"),
-            ("ETH/BTC", "0.05"),
-        ])
+        Bench::new(&[("BTC/USD", "67249.90"), ("SOL/USD", "172.54"), ("ETH/BTC", "0.05")])
     }
 
     #[test]
@@ -245,23 +215,12 @@ mod tests {
         let rows: &[(&str, &[&str])] = &[
             ("{", &[malformed]),
             ("[]", &[malformed]),
-            (
-                r#"{"event":"subscribe","pair":["XBT/USD"],"subscription":{"name":"ticker"}}"#,
-                &[malformed],
-            ),
-            (
-                r#"{"method":"subscribe","params":{"channel":"ticker","symbol":"BTC/USD"}}"#,
-                &[malformed],
-            ),
-            (
-                r#"{"method":"subscribe","params":{"channel":"ticker","symbol":[]}}"#,
-                &[malformed],
-            ),
+            (r#"{"event":"subscribe","pair":["XBT/USD"],"subscription":{"name":"ticker"}}"#, &[malformed]),
+            (r#"{"method":"subscribe","params":{"channel":"ticker","symbol":"BTC/USD"}}"#, &[malformed]),
+            (r#"{"method":"subscribe","params":{"channel":"ticker","symbol":[]}}"#, &[malformed]),
             (
                 r#"{"method":"subscribe","params":{"channel":"tick","symbol":["BTC/USD"]}}"#,
-                &[
-                    r#"{"error":"Subscription name invalid tick","method":"subscribe","success":false,"#,
-                ],
+                &[r#"{"error":"Subscription name invalid tick","method":"subscribe","success":false,"#],
             ),
             (
                 r#"{"method":"subscribe","params":{"channel":"ticker","symbol":["BTC/USD","XBT/USD","SOL/USD"],"snapshot":false},"req_id":7}"#,
@@ -280,22 +239,14 @@ mod tests {
             ),
             (
                 r#"{"method":"unsubscribe","params":{"channel":"ticker","symbol":["BTC/USD"]}}"#,
-                &[
-                    r#"{"error":"Subscription Not Found","method":"unsubscribe","success":false,"symbol":"BTC/USD","#,
-                ],
+                &[r#"{"error":"Subscription Not Found","method":"unsubscribe","success":false,"symbol":"BTC/USD","#],
             ),
-            (
-                r#"{"method":"ping","req_id":1}"#,
-                &[r#"{"method":"pong","req_id":1,"#],
-            ),
+            (r#"{"method":"ping","req_id":1}"#, &[r#"{"method":"pong","req_id":1,"#]),
         ];
         for (message, answers) in rows {
             let bench = bench();
             let mut session = bench.open(Kind::Kraken, "/v2");
-            let answers: Vec<_> = answers
-                .iter()
-                .map(|answer| format!("{answer}{TIMES}"))
-                .collect();
+            let answers: Vec<_> = answers.iter().map(|answer| format!("{answer}{TIMES}")).collect();
             assert_eq!(bench.tell(&mut *session, message), answers, "{message}");
         }
     }
@@ -307,10 +258,7 @@ mod tests {
         let opened = collect(|out| session.on_open(&bench.world(), out));
         let told = collect(|out| session.on_notice(Notice::MaintenanceStart, &bench.world(), out));
         assert_eq!(
-            [
-                opened[0].as_str(),
-                &told[0].replace("maintenance", "online")
-            ],
+            [opened[0].as_str(), &told[0].replace("maintenance", "online")],
             [r#"{"channel":"status","type":"update","data":[{"version":"2.0.10","system":"online","api_version":"v2","connection_id":12393906104898154341}]}"#;
                 2]
         );
@@ -321,18 +269,12 @@ mod tests {
         let mut bench = bench();
         let mut session = bench.open(Kind::Kraken, "/v2");
         assert_eq!(session.deadline(), None);
-        let subscribe =
-            r#"{"method":"subscribe","params":{"channel":"ticker","symbol":["BTC/USD"]}}"#;
+        let subscribe = r#"{"method":"subscribe","params":{"channel":"ticker","symbol":["BTC/USD"]}}"#;
         let snapshot = bench.tell(&mut *session, subscribe).remove(1);
-        assert!(
-            snapshot.contains(r#""type":"snapshot""#) && snapshot.contains(r#""last":67249.90,"#)
-        );
+        assert!(snapshot.contains(r#""type":"snapshot""#) && snapshot.contains(r#""last":67249.90,"#));
         bench.now += 999_999_999;
         let update = bench.push(&mut *session, "BTC/USD", "1e-7").remove(0);
-        assert!(
-            update.contains(r#""type":"update""#) && update.contains(r#""last":1e-7,"#),
-            "{update}"
-        );
+        assert!(update.contains(r#""type":"update""#) && update.contains(r#""last":1e-7,"#), "{update}");
         assert_eq!(session.deadline(), Some(bench.now + 1_000_000_000));
         assert_eq!(bench.wake(&mut *session), [r#"{"channel":"heartbeat"}"#]);
         assert_eq!(bench.push(&mut *session, "SOL/USD", "1"), [""; 0]);

@@ -30,13 +30,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [
-        Self::Binance,
-        Self::Bitfinex,
-        Self::Coinbase,
-        Self::CoinGecko,
-        Self::Kraken,
-    ];
+    pub const ALL: [Self; 5] = [Self::Binance, Self::Bitfinex, Self::Coinbase, Self::CoinGecko, Self::Kraken];
 
     /// In lower case, as plugins are called.
     pub fn name(self) -> &'static str {
@@ -62,15 +56,11 @@ impl Kind {
     }
 
     pub fn has_websocket(self) -> bool {
-        self.real_origins()
-            .iter()
-            .any(|origin| origin.starts_with("wss:"))
+        self.real_origins().iter().any(|origin| origin.starts_with("wss:"))
     }
 
     pub fn has_http(self) -> bool {
-        self.real_origins()
-            .iter()
-            .any(|origin| origin.starts_with("https:"))
+        self.real_origins().iter().any(|origin| origin.starts_with("https:"))
     }
 
     /// Where the real venue is.

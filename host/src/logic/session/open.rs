@@ -38,27 +38,20 @@ impl Open {
         overrides: Overrides,
     ) -> Self {
         let heartbeat = config.heartbeat.map(|heartbeat| Heartbeat {
-            interval: overrides
-                .heartbeat_interval
-                .unwrap_or(heartbeat.interval)
-                .max(SHORTEST_HEARTBEAT),
+            interval: overrides.heartbeat_interval.unwrap_or(heartbeat.interval).max(SHORTEST_HEARTBEAT),
             ..heartbeat
         });
         Self {
             since: now,
             subscriptions,
             may_send_at: later(now, config.first_send_delay),
-            ready_by: config
-                .waits_for_ready
-                .then(|| later(now, config.ack_timeout)),
+            ready_by: config.waits_for_ready.then(|| later(now, config.ack_timeout)),
             idle_timeout: overrides.idle_timeout.unwrap_or(config.idle_timeout),
             received_at: now,
             pinged_at: None,
             heartbeat,
             heartbeat_from: now,
-            retire: config
-                .max_age
-                .map(|age| (later(now, age), CloseReason::MaxAge)),
+            retire: config.max_age.map(|age| (later(now, age), CloseReason::MaxAge)),
         }
     }
 
@@ -81,10 +74,7 @@ impl Open {
     pub(super) fn handle_received(&mut self, now: Instant) {
         self.received_at = now.max(self.received_at);
         self.pinged_at = None;
-        if self
-            .heartbeat
-            .is_some_and(|heartbeat| heartbeat.when == HeartbeatWhen::Idle)
-        {
+        if self.heartbeat.is_some_and(|heartbeat| heartbeat.when == HeartbeatWhen::Idle) {
             self.heartbeat_from = now.max(self.heartbeat_from);
         }
     }
@@ -141,23 +131,15 @@ impl Open {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let sends = [
-            self.heartbeat
-                .map(|heartbeat| later(self.heartbeat_from, heartbeat.interval)),
+            self.heartbeat.map(|heartbeat| later(self.heartbeat_from, heartbeat.interval)),
             self.pinged_at.is_none().then(|| self.idle_at()),
             match self.ready_by {
                 Some(_) => None,
                 None => self.subscriptions.poll_timeout(self.may_send_at),
             },
         ];
-        let closes = [
-            self.retire.map(|(at, _)| at),
-            self.ready_by,
-            self.pinged_at.is_some().then(|| self.idle_at()),
-        ];
-        let sends = sends
-            .into_iter()
-            .flatten()
-            .map(|at| at.max(self.may_send_at));
+        let closes = [self.retire.map(|(at, _)| at), self.ready_by, self.pinged_at.is_some().then(|| self.idle_at())];
+        let sends = sends.into_iter().flatten().map(|at| at.max(self.may_send_at));
         sends.chain(closes.into_iter().flatten()).min()
     }
 

@@ -125,10 +125,7 @@ fn a_connection_is_opened_subscribed_and_replaced_when_it_is_lost() {
     );
     assert_eq!(session.phase(), Phase::Open);
     assert_eq!(session.reconnects(), 1);
-    assert_eq!(
-        session.subscription(Key(1)),
-        Some(Subscription::Acknowledged)
-    );
+    assert_eq!(session.subscription(Key(1)), Some(Subscription::Acknowledged));
     assert_eq!(session.subscription(Key(3)), None);
 }
 
@@ -139,12 +136,7 @@ fn slots_begin_one_after_another_and_a_restart_of_all_keeps_it_so() {
     let mut session = Session::new(rules(), keys(&[1]), start, secs(3));
     session.restart(None, start + secs(1));
     assert_eq!(session.poll_action(start + secs(2)), None);
-    assert_eq!(
-        session.phase(),
-        Phase::Waiting {
-            until: start + secs(3)
-        }
-    );
+    assert_eq!(session.phase(), Phase::Waiting { until: start + secs(3) });
     assert_eq!(session.poll_action(start + secs(3)), Some(Action::Connect));
 }
 
@@ -170,10 +162,7 @@ fn a_venue_that_accepts_and_closes_is_left_alone_longer_and_longer() {
 
 #[test]
 fn a_stable_life_makes_the_next_failure_a_first_one() {
-    let lasting = SessionConfig {
-        idle_timeout: secs(3_600),
-        ..rules()
-    };
+    let lasting = SessionConfig { idle_timeout: secs(3_600), ..rules() };
     check(
         lasting,
         &[
@@ -212,12 +201,7 @@ fn a_dial_that_hangs_is_given_up() {
 fn waiting_for_a_rate_limit_is_not_the_venues_slowness() {
     check(
         rules(),
-        &[
-            (0, Wait, "connect"),
-            (0, Delayed(300), ""),
-            (309, Wait, ""),
-            (310, Wait, "close: ConnectTimeout"),
-        ],
+        &[(0, Wait, "connect"), (0, Delayed(300), ""), (309, Wait, ""), (310, Wait, "close: ConnectTimeout")],
     );
 }
 
@@ -247,10 +231,7 @@ fn a_host_that_slept_asks_before_it_gives_up() {
     session.handle_opened(start, Overrides::default());
     let awake = start + secs(9_999);
     assert_eq!(session.poll_action(awake), Some(Action::Ping));
-    assert_eq!(
-        session.poll_action(awake),
-        Some(Action::Subscribe(vec![Key(1)]))
-    );
+    assert_eq!(session.poll_action(awake), Some(Action::Subscribe(vec![Key(1)])));
     session.handle_sent(awake);
     assert_eq!(session.poll_action(awake), None);
     assert_eq!(session.poll_timeout(), Some(awake + secs(15)));
@@ -259,13 +240,8 @@ fn a_host_that_slept_asks_before_it_gives_up() {
 /// Bothan lost its ping in a refactor, and OKX cuts who is silent for 30 s.
 #[test]
 fn a_heartbeat_is_due_each_interval_from_the_opening() {
-    let config = SessionConfig {
-        heartbeat: Some(Heartbeat {
-            interval: secs(20),
-            when: HeartbeatWhen::Always,
-        }),
-        ..rules()
-    };
+    let config =
+        SessionConfig { heartbeat: Some(Heartbeat { interval: secs(20), when: HeartbeatWhen::Always }), ..rules() };
     check(
         config,
         &[
@@ -284,10 +260,7 @@ fn a_heartbeat_is_due_each_interval_from_the_opening() {
 #[test]
 fn a_late_heartbeat_keeps_the_beat_and_a_missed_one_is_not_made_up_for() {
     let config = SessionConfig {
-        heartbeat: Some(Heartbeat {
-            interval: secs(20),
-            when: HeartbeatWhen::Always,
-        }),
+        heartbeat: Some(Heartbeat { interval: secs(20), when: HeartbeatWhen::Always }),
         idle_timeout: secs(9_999),
         ..rules()
     };
@@ -295,16 +268,10 @@ fn a_late_heartbeat_keeps_the_beat_and_a_missed_one_is_not_made_up_for() {
     let mut session = Session::new(config, keys(&[1]), start, Duration::ZERO);
     assert_eq!(session.poll_action(start), Some(Action::Connect));
     session.handle_opened(start, Overrides::default());
-    assert_eq!(
-        session.poll_action(start),
-        Some(Action::Subscribe(vec![Key(1)]))
-    );
+    assert_eq!(session.poll_action(start), Some(Action::Subscribe(vec![Key(1)])));
     session.handle_sent(start);
     for (late, next) in [(23, 40), (99, 119)] {
-        assert_eq!(
-            session.poll_action(start + secs(late)),
-            Some(Action::Heartbeat)
-        );
+        assert_eq!(session.poll_action(start + secs(late)), Some(Action::Heartbeat));
         assert_eq!(session.poll_action(start + secs(late)), None);
         assert_eq!(session.poll_timeout(), Some(start + secs(next)));
     }
@@ -312,13 +279,8 @@ fn a_late_heartbeat_keeps_the_beat_and_a_missed_one_is_not_made_up_for() {
 
 #[test]
 fn an_idle_heartbeat_is_due_when_nothing_came_for_an_interval() {
-    let config = SessionConfig {
-        heartbeat: Some(Heartbeat {
-            interval: secs(10),
-            when: HeartbeatWhen::Idle,
-        }),
-        ..rules()
-    };
+    let config =
+        SessionConfig { heartbeat: Some(Heartbeat { interval: secs(10), when: HeartbeatWhen::Idle }), ..rules() };
     check(
         config,
         &[
@@ -338,17 +300,9 @@ fn an_idle_heartbeat_is_due_when_nothing_came_for_an_interval() {
 /// KuCoin says so with its token; Connect kept the interval and did not read it.
 #[test]
 fn a_venue_may_say_its_times_when_it_opens() {
-    let config = SessionConfig {
-        heartbeat: Some(Heartbeat {
-            interval: secs(60),
-            when: HeartbeatWhen::Always,
-        }),
-        ..rules()
-    };
-    let overrides = Overrides {
-        heartbeat_interval: Some(secs(18)),
-        idle_timeout: Some(secs(50)),
-    };
+    let config =
+        SessionConfig { heartbeat: Some(Heartbeat { interval: secs(60), when: HeartbeatWhen::Always }), ..rules() };
+    let overrides = Overrides { heartbeat_interval: Some(secs(18)), idle_timeout: Some(secs(50)) };
     check(
         config,
         &[
@@ -365,10 +319,7 @@ fn a_venue_may_say_its_times_when_it_opens() {
 #[test]
 fn a_heartbeat_without_an_interval_does_not_spin() {
     let config = SessionConfig {
-        heartbeat: Some(Heartbeat {
-            interval: Duration::ZERO,
-            when: HeartbeatWhen::Always,
-        }),
+        heartbeat: Some(Heartbeat { interval: Duration::ZERO, when: HeartbeatWhen::Always }),
         ..rules()
     };
     let start = beginning();
@@ -376,13 +327,7 @@ fn a_heartbeat_without_an_interval_does_not_spin() {
     assert_eq!(session.poll_action(start), Some(Action::Connect));
     session.handle_opened(start, Overrides::default());
     let actions = std::iter::from_fn(|| session.poll_action(start + secs(9)));
-    assert_eq!(
-        actions
-            .take(99)
-            .filter(|action| *action == Action::Heartbeat)
-            .count(),
-        1
-    );
+    assert_eq!(actions.take(99).filter(|action| *action == Action::Heartbeat).count(), 1);
 }
 
 /// Crypto.com cuts those who subscribe at once (Connect 5d8f84b3).
@@ -390,29 +335,15 @@ fn a_heartbeat_without_an_interval_does_not_spin() {
 fn nothing_is_sent_before_the_first_delay() {
     let config = SessionConfig {
         first_send_delay: secs(2),
-        heartbeat: Some(Heartbeat {
-            interval: secs(1),
-            when: HeartbeatWhen::Always,
-        }),
+        heartbeat: Some(Heartbeat { interval: secs(1), when: HeartbeatWhen::Always }),
         ..rules()
     };
-    check(
-        config,
-        &[
-            (0, Wait, "connect"),
-            (1, Opened, ""),
-            (2, Received, ""),
-            (3, Wait, "heartbeat, +1 2"),
-        ],
-    );
+    check(config, &[(0, Wait, "connect"), (1, Opened, ""), (2, Received, ""), (3, Wait, "heartbeat, +1 2")]);
 }
 
 #[test]
 fn a_venue_is_subscribed_to_when_it_is_ready_and_left_if_it_never_is() {
-    let config = SessionConfig {
-        waits_for_ready: true,
-        ..rules()
-    };
+    let config = SessionConfig { waits_for_ready: true, ..rules() };
     check(
         config,
         &[
@@ -477,11 +408,7 @@ fn without_a_wish_there_is_no_connection() {
 
 #[test]
 fn unanswered_keys_are_asked_for_again_and_everything_on_the_next_connection() {
-    let config = SessionConfig {
-        acknowledges: true,
-        idle_timeout: secs(3_600),
-        ..rules()
-    };
+    let config = SessionConfig { acknowledges: true, idle_timeout: secs(3_600), ..rules() };
     let session = check(
         config,
         &[
@@ -497,20 +424,14 @@ fn unanswered_keys_are_asked_for_again_and_everything_on_the_next_connection() {
         ],
     );
     assert_eq!(session.unanswered(), 2);
-    assert_eq!(
-        session.subscription(Key(2)),
-        Some(Subscription::Unconfirmed { asks: 2 })
-    );
+    assert_eq!(session.subscription(Key(2)), Some(Subscription::Unconfirmed { asks: 2 }));
 }
 
 /// Connect resent what was refused for good at the speed of the network.
 #[test]
 fn a_refusal_holds_for_the_connection_or_for_good() {
     let session = check(
-        SessionConfig {
-            acknowledges: true,
-            ..rules()
-        },
+        SessionConfig { acknowledges: true, ..rules() },
         &[
             (0, Wait, "connect"),
             (1, Opened, "+1 2"),
@@ -527,10 +448,7 @@ fn a_refusal_holds_for_the_connection_or_for_good() {
             (15, RejectedForGood(2), ""),
         ],
     );
-    assert_eq!(
-        session.subscription(Key(2)),
-        Some(Subscription::Rejected { permanent: true })
-    );
+    assert_eq!(session.subscription(Key(2)), Some(Subscription::Rejected { permanent: true }));
     assert_eq!(session.keys(), keys(&[1]));
 }
 
@@ -569,11 +487,7 @@ fn where_all_is_refused_for_good_nothing_is_dialled_until_the_rules_change() {
 
 #[test]
 fn a_connection_that_is_old_enough_is_replaced_without_a_wait() {
-    let config = SessionConfig {
-        max_age: Some(secs(86_000)),
-        idle_timeout: secs(1_000_000),
-        ..rules()
-    };
+    let config = SessionConfig { max_age: Some(secs(86_000)), idle_timeout: secs(1_000_000), ..rules() };
     check(
         config,
         &[
@@ -593,10 +507,7 @@ fn a_connection_that_is_old_enough_is_replaced_without_a_wait() {
 /// Bitstamp asks for it; Connect echoed the request and stayed.
 #[test]
 fn the_venue_may_ask_for_a_new_connection() {
-    let patient = SessionConfig {
-        idle_timeout: secs(9_999),
-        ..rules()
-    };
+    let patient = SessionConfig { idle_timeout: secs(9_999), ..rules() };
     check(
         patient.clone(),
         &[
@@ -706,15 +617,7 @@ fn a_stopped_session_closes_once_and_rests() {
     );
     assert_eq!(session.phase(), Phase::Stopped);
     check(rules(), &[(0, Stop, ""), (9_999, Wait, "")]);
-    check(
-        rules(),
-        &[
-            (0, Wait, "connect"),
-            (1, Stop, "close: Stopped"),
-            (2, Ended, ""),
-            (9_999, Wait, ""),
-        ],
-    );
+    check(rules(), &[(0, Wait, "connect"), (1, Stop, "close: Stopped"), (2, Ended, ""), (9_999, Wait, "")]);
 }
 
 /// A shell and a venue, simulated. The shell does what the machine says; the venue, the operator and the network do
@@ -768,11 +671,7 @@ impl Walk {
         let config = SessionConfig {
             heartbeat: chance.one_in(2).then(|| Heartbeat {
                 interval: Duration::from_millis(100 + chance.below(30_000)),
-                when: if chance.one_in(2) {
-                    HeartbeatWhen::Idle
-                } else {
-                    HeartbeatWhen::Always
-                },
+                when: if chance.one_in(2) { HeartbeatWhen::Idle } else { HeartbeatWhen::Always },
             }),
             waits_for_ready: chance.one_in(2),
             ids_per_message: NonZeroUsize::new(chance.below(4) as usize),
@@ -876,9 +775,7 @@ impl Walk {
             _ => {}
         }
         // What was refused for good and then accepted is no longer refused.
-        self.refused.retain(|key| {
-            self.session.subscription(*key) == Some(Subscription::Rejected { permanent: true })
-        });
+        self.refused.retain(|key| self.session.subscription(*key) == Some(Subscription::Rejected { permanent: true }));
         if self.sent_at.is_some_and(|at| at <= self.now) {
             self.sent_at = None;
             self.session.handle_sent(self.now);
@@ -922,20 +819,14 @@ impl Walk {
                         let asks = self.asked.entry(key).or_default();
                         *asks += 1;
                         let most = if self.config.acknowledges { 3 } else { 1 };
-                        assert!(
-                            *asks <= most,
-                            "seed {seed}: {key:?} was asked for {asks} times"
-                        );
+                        assert!(*asks <= most, "seed {seed}: {key:?} was asked for {asks} times");
                     }
                 }
                 Action::Unsubscribe(keys) => {
                     assert!(open, "seed {seed}: unsubscribes with nobody");
                     self.send(&keys);
                     for key in keys {
-                        assert!(
-                            self.asked.remove(&key).is_some(),
-                            "seed {seed}: never asked"
-                        );
+                        assert!(self.asked.remove(&key).is_some(), "seed {seed}: never asked");
                         assert!(!self.wanted.contains(&key), "seed {seed}: still wanted");
                     }
                 }
@@ -946,10 +837,7 @@ impl Walk {
     fn connect(&mut self) {
         let seed = self.seed;
         assert_eq!(self.socket, Socket::None, "seed {seed}: two sockets");
-        assert!(
-            self.now >= self.held_until,
-            "seed {seed}: the venue said later"
-        );
+        assert!(self.now >= self.held_until, "seed {seed}: the venue said later");
         if let Some(connected_at) = self.connected_at {
             let shortest = self.config.backoff.first() / 2;
             assert!(self.now - connected_at >= shortest, "seed {seed}: a storm");
@@ -989,20 +877,9 @@ impl Walk {
     fn send(&mut self, keys: &[Key]) {
         let seed = self.seed;
         assert_eq!(self.sent_at, None, "seed {seed}: two messages at once");
-        let most = self
-            .config
-            .ids_per_message
-            .map_or(usize::MAX, NonZeroUsize::get);
-        assert!(
-            !keys.is_empty() && keys.len() <= most,
-            "seed {seed}: {} ids",
-            keys.len()
-        );
-        let wait = if self.chance.one_in(3) {
-            self.chance.below(5_000)
-        } else {
-            0
-        };
+        let most = self.config.ids_per_message.map_or(usize::MAX, NonZeroUsize::get);
+        assert!(!keys.is_empty() && keys.len() <= most, "seed {seed}: {} ids", keys.len());
+        let wait = if self.chance.one_in(3) { self.chance.below(5_000) } else { 0 };
         self.sent_at = Some(self.now + Duration::from_millis(wait));
     }
 
@@ -1021,33 +898,17 @@ impl Walk {
         let useful = self.wanted.len() > self.refused.len();
         match timeout {
             Some(due) => {
-                assert!(
-                    due > self.now,
-                    "seed {seed}: spins in {:?}",
-                    self.session.phase()
-                );
+                assert!(due > self.now, "seed {seed}: spins in {:?}", self.session.phase());
                 // The longest wait of any kind in this walk.
                 let longest = self.held_until.max(self.now) + secs(64 + 60 + 20);
-                assert!(
-                    due <= longest,
-                    "seed {seed}: sleeps in {:?}",
-                    self.session.phase()
-                );
+                assert!(due <= longest, "seed {seed}: sleeps in {:?}", self.session.phase());
             }
             None => {
                 let reports = self.socket == Socket::Closing;
-                assert!(
-                    reports || !useful,
-                    "seed {seed}: asleep in {:?}",
-                    self.session.phase()
-                );
+                assert!(reports || !useful, "seed {seed}: asleep in {:?}", self.session.phase());
             }
         }
-        assert_eq!(
-            self.session.reconnects(),
-            self.opened.saturating_sub(1),
-            "seed {seed}"
-        );
+        assert_eq!(self.session.reconnects(), self.opened.saturating_sub(1), "seed {seed}");
         let nap = Duration::from_millis(self.chance.below(4_000));
         let mut next = self.now + nap;
         for due in [timeout, self.sent_at].into_iter().flatten() {
@@ -1092,19 +953,12 @@ fn a_session_keeps_its_promises_through_bad_days() {
             walk.end();
         }
         assert_eq!(walk.session.phase(), Phase::Stopped, "seed {seed}");
-        assert_eq!(
-            walk.session.poll_action(walk.now + secs(9_999)),
-            None,
-            "seed {seed}"
-        );
+        assert_eq!(walk.session.poll_action(walk.now + secs(9_999)), None, "seed {seed}");
         connects += walk.connects;
         opened += walk.opened;
     }
     // That the walk went anywhere.
-    assert!(
-        connects > 5_000 && opened > 2_000,
-        "{connects} connects, {opened} opened"
-    );
+    assert!(connects > 5_000 && opened > 2_000, "{connects} connects, {opened} opened");
 }
 
 /// What the floor and the doubling promise together, at any luck.

@@ -20,17 +20,11 @@ pub(super) struct Refusal {
 
 impl Refusal {
     fn new(code: u8, message: &str) -> Self {
-        Self {
-            code,
-            message: message.to_owned(),
-        }
+        Self { code, message: message.to_owned() }
     }
 
     pub(super) fn invalid(what: &str) -> Self {
-        Self {
-            code: 2,
-            message: format!("Invalid request: {what}"),
-        }
+        Self { code: 2, message: format!("Invalid request: {what}") }
     }
 
     pub(super) fn to_text(&self, id: &Value) -> String {
@@ -43,32 +37,19 @@ impl Refusal {
 pub(super) fn parse(text: &str) -> (Value, Result<Command, Refusal>) {
     match serde_json::from_str::<Value>(text) {
         // The venue's own words have the same origin.
-        Err(error) => (
-            Value::Null,
-            Err(Refusal::new(3, &format!("Invalid JSON: {error}"))),
-        ),
+        Err(error) => (Value::Null, Err(Refusal::new(3, &format!("Invalid JSON: {error}")))),
         Ok(request) => match request.as_object() {
             None => (Value::Null, Err(Refusal::invalid("expected an object"))),
-            Some(request) => (
-                request.get("id").cloned().unwrap_or_default(),
-                command(request),
-            ),
+            Some(request) => (request.get("id").cloned().unwrap_or_default(), command(request)),
         },
     }
 }
 
 fn command(request: &Map<String, Value>) -> Result<Command, Refusal> {
     let method = request.get("method");
-    let method = method.ok_or(Refusal::invalid(
-        "missing field `method` at line 1 column 73",
-    ))?;
-    let method = method
-        .as_str()
-        .ok_or(Refusal::invalid("`method` must be a string"))?;
-    if !request
-        .keys()
-        .all(|key| matches!(key.as_str(), "method" | "params" | "id"))
-    {
+    let method = method.ok_or(Refusal::invalid("missing field `method` at line 1 column 73"))?;
+    let method = method.as_str().ok_or(Refusal::invalid("`method` must be a string"))?;
+    if !request.keys().all(|key| matches!(key.as_str(), "method" | "params" | "id")) {
         return Err(Refusal::invalid("too many parameters"));
     }
     if !request.get("id").is_some_and(valid_id) {
@@ -76,9 +57,7 @@ fn command(request: &Map<String, Value>) -> Result<Command, Refusal> {
     }
     let params = request.get("params");
     let property = || {
-        let name = params
-            .and_then(|params| params.get(0))
-            .and_then(Value::as_str);
+        let name = params.and_then(|params| params.get(0)).and_then(Value::as_str);
         match name.ok_or(Refusal::invalid("property name must be a string"))? {
             "combined" => Ok(()),
             _ => Err(Refusal::new(0, "Unknown property")),
@@ -91,9 +70,7 @@ fn command(request: &Map<String, Value>) -> Result<Command, Refusal> {
         "GET_PROPERTY" => property().map(|()| Command::IsCombined),
         "SET_PROPERTY" => {
             property()?;
-            let value = params
-                .and_then(|params| params.get(1))
-                .and_then(Value::as_bool);
+            let value = params.and_then(|params| params.get(1)).and_then(Value::as_bool);
             let value = value.ok_or(Refusal::new(1, "Invalid value type: expected Boolean"))?;
             Ok(Command::SetCombined(value))
         }

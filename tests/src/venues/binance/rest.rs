@@ -7,11 +7,7 @@ use crate::session::{World, quoted};
 
 /// One symbol costs 2, a list or everything 4.
 pub(in crate::venues) fn weight(request: &Request) -> u64 {
-    if request.parameter("symbol").is_some() {
-        2
-    } else {
-        4
-    }
+    if request.parameter("symbol").is_some() { 2 } else { 4 }
 }
 
 pub(in crate::venues) fn answer(request: &Request, used: u64, world: &World<'_>) -> Response {
@@ -20,10 +16,7 @@ pub(in crate::venues) fn answer(request: &Request, used: u64, world: &World<'_>)
     }
     let (status, body) = match prices(request, world) {
         Ok(body) => (200, body),
-        Err((code, message)) => (
-            400,
-            format!("{{\"code\":{code},\"msg\":{}}}", quoted(message)),
-        ),
+        Err((code, message)) => (400, format!("{{\"code\":{code},\"msg\":{}}}", quoted(message))),
     };
     Response::json(status, body).with_header("x-mbx-used-weight-1m", used.to_string())
 }
@@ -31,10 +24,7 @@ pub(in crate::venues) fn answer(request: &Request, used: u64, world: &World<'_>)
 fn prices(request: &Request, world: &World<'_>) -> Result<String, (i32, &'static str)> {
     let price = |index: usize| {
         let listing = world.listing(index);
-        format!(
-            "{{\"symbol\":\"{}\",\"price\":\"{}\"}}",
-            listing.id, listing.quote.last
-        )
+        format!("{{\"symbol\":\"{}\",\"price\":\"{}\"}}", listing.id, listing.quote.last)
     };
     let find = |symbol: &str| world.find(symbol).ok_or((-1121, "Invalid symbol."));
     if request.method != "GET" {
@@ -55,20 +45,14 @@ fn prices(request: &Request, world: &World<'_>) -> Result<String, (i32, &'static
                 return Err(illegal);
             }
             let symbols: Vec<String> = serde_json::from_str(&symbols).map_err(|_| illegal)?;
-            let indices: Vec<_> = symbols
-                .iter()
-                .map(|symbol| find(symbol))
-                .collect::<Result<_, _>>()?;
+            let indices: Vec<_> = symbols.iter().map(|symbol| find(symbol)).collect::<Result<_, _>>()?;
             if (1..indices.len()).any(|at| indices[..at].contains(&indices[at])) {
                 return Err((-1151, "Symbol is present multiple times in the list."));
             }
             indices
         }
     };
-    Ok(format!(
-        "[{}]",
-        all.into_iter().map(price).collect::<Vec<_>>().join(",")
-    ))
+    Ok(format!("[{}]", all.into_iter().map(price).collect::<Vec<_>>().join(",")))
 }
 
 #[cfg(test)]
@@ -82,62 +66,32 @@ mod tests {
         let eth = r#"{"symbol":"ETHUSDT","price":"3512.44"}"#;
         let rows = [
             ("?symbol=BTCUSDT", 200, btc.to_owned()),
-            (
-                "?symbols=%5B%22ETHUSDT%22%2C%22BTCUSDT%22%5D",
-                200,
-                format!("[{eth},{btc}]"),
-            ),
+            ("?symbols=%5B%22ETHUSDT%22%2C%22BTCUSDT%22%5D", 200, format!("[{eth},{btc}]")),
             ("?symbols=[%22ETHUSDT%22]", 200, format!("[{eth}]")),
             ("", 200, format!("[{btc},{eth}]")),
             ("?symbols=%5B%5D", 200, "[]".into()),
             ("?symbol=NOPE", 400, refusal(-1121, "Invalid symbol.")),
             ("?symbol=btcusdt", 400, refusal(-1121, "Invalid symbol.")),
-            (
-                "?symbols=%5B%22ETHUSDT%22,%22NOPE%22%5D",
-                400,
-                refusal(-1121, "Invalid symbol."),
-            ),
+            ("?symbols=%5B%22ETHUSDT%22,%22NOPE%22%5D", 400, refusal(-1121, "Invalid symbol.")),
             ("?symbols=[\"ETHUSDT\"]", 400, illegal()),
-            (
-                "?symbols=%5B%22ETHUSDT%22,%20%22BTCUSDT%22%5D",
-                400,
-                illegal(),
-            ),
+            ("?symbols=%5B%22ETHUSDT%22,%20%22BTCUSDT%22%5D", 400, illegal()),
             ("?symbols=ETHUSDT", 400, illegal()),
             (
                 "?symbols=%5B%22ETHUSDT%22,%22ETHUSDT%22%5D",
                 400,
                 refusal(-1151, "Symbol is present multiple times in the list."),
             ),
-            (
-                "?symbol=A&symbols=%5B%5D",
-                400,
-                refusal(-1128, "Combination of optional parameters invalid."),
-            ),
-            (
-                "?pair=A",
-                400,
-                refusal(-1104, "Not all sent parameters were read."),
-            ),
+            ("?symbol=A&symbols=%5B%5D", 400, refusal(-1128, "Combination of optional parameters invalid.")),
+            ("?pair=A", 400, refusal(-1104, "Not all sent parameters were read.")),
         ];
         let bench = Bench::new(&[("BTCUSDT", "67250.01000000"), ("ETHUSDT", "3512.44")]);
         for (query, status, body) in rows {
-            let request = Request {
-                method: "GET".into(),
-                target: format!("/api/v3/ticker/price{query}"),
-                ..Request::default()
-            };
+            let request =
+                Request { method: "GET".into(), target: format!("/api/v3/ticker/price{query}"), ..Request::default() };
             let response = answer(&request, 6, &bench.world());
-            let found = (
-                response.status,
-                String::from_utf8_lossy(&response.body).into_owned(),
-            );
+            let found = (response.status, String::from_utf8_lossy(&response.body).into_owned());
             assert_eq!(found, (status, body), "{query}");
-            assert!(
-                response
-                    .headers
-                    .contains(&("x-mbx-used-weight-1m".into(), "6".into()))
-            );
+            assert!(response.headers.contains(&("x-mbx-used-weight-1m".into(), "6".into())));
         }
     }
 

@@ -22,14 +22,8 @@ pub(in crate::venues) fn answer(request: &Request, world: &World<'_>) -> Respons
     };
     indices.sort_unstable();
     indices.dedup();
-    let rows: Vec<_> = indices
-        .into_iter()
-        .map(|index| rest_ticker(index, world))
-        .collect();
-    Response::json(
-        200,
-        format!(r#"{{"error":[],"result":{{{}}}}}"#, rows.join(",")),
-    )
+    let rows: Vec<_> = indices.into_iter().map(|index| rest_ticker(index, world)).collect();
+    Response::json(200, format!(r#"{{"error":[],"result":{{{}}}}}"#, rows.join(",")))
 }
 
 /// Every array has the value of today first, or a price and its volumes; only `c` is the last
@@ -48,13 +42,8 @@ fn find(pair: &str, world: &World<'_>) -> Option<usize> {
     if let Some(index) = world.find(pair) {
         return Some(index);
     }
-    let named =
-        |id: &str| names(id).0 == pair || names(id).1 == pair || id.replace('/', "") == pair;
-    let index = world
-        .market
-        .listings()
-        .iter()
-        .position(|listing| named(&listing.id))?;
+    let named = |id: &str| names(id).0 == pair || names(id).1 == pair || id.replace('/', "") == pair;
+    let index = world.market.listings().iter().position(|listing| named(&listing.id))?;
     world.find(&world.listing(index).id)
 }
 
@@ -81,9 +70,7 @@ fn names(id: &str) -> (String, String) {
     }
 }
 
-const OLD: &[&str] = &[
-    "XBT", "ETH", "LTC", "XRP", "ETC", "XLM", "XMR", "ZEC", "REP", "MLN",
-];
+const OLD: &[&str] = &["XBT", "ETH", "LTC", "XRP", "ETC", "XLM", "XMR", "ZEC", "REP", "MLN"];
 
 #[cfg(test)]
 mod tests {
@@ -94,40 +81,21 @@ mod tests {
 
     #[test]
     fn rest_renames_pairs_and_puts_errors_into_a_200() {
-        let bench = Bench::new(&[
-            ("BTC/USD", "67249.90"),
-            ("SOL/USD", "172.54"),
-            ("ETH/BTC", "0.05"),
-        ]);
+        let bench = Bench::new(&[("BTC/USD", "67249.90"), ("SOL/USD", "172.54"), ("ETH/BTC", "0.05")]);
         let rows = [
-            (
-                "/0/public/Ticker?pair=XBTUSD",
-                vec![("XXBTZUSD", "67249.90")],
-            ),
-            (
-                "/0/public/Ticker?pair=BTC/USD,SOLUSD",
-                vec![("SOLUSD", "172.54"), ("XXBTZUSD", "67249.90")],
-            ),
+            ("/0/public/Ticker?pair=XBTUSD", vec![("XXBTZUSD", "67249.90")]),
+            ("/0/public/Ticker?pair=BTC/USD,SOLUSD", vec![("XXBTZUSD", "67249.90"), ("SOLUSD", "172.54")]),
             ("/0/public/Ticker?pair=XETHXXBT", vec![("XETHXXBT", "0.05")]),
             ("/0/public/Ticker?pair=XBTUSD%2CNOPE", vec![]),
         ];
         for (target, expected) in rows {
-            let request = Request {
-                method: "GET".into(),
-                target: target.into(),
-                ..Request::default()
-            };
+            let request = Request { method: "GET".into(), target: target.into(), ..Request::default() };
             let response = answer(&request, &bench.world());
             let body: Value = serde_json::from_slice(&response.body).expect("JSON");
             let found = body["result"].as_object().into_iter().flatten();
-            let found: Vec<_> = found
-                .map(|(key, row)| (key.as_str(), row["c"][0].as_str().expect("text")))
-                .collect();
+            let found: Vec<_> = found.map(|(key, row)| (key.as_str(), row["c"][0].as_str().expect("text"))).collect();
             assert_eq!((response.status, found), (200, expected), "{target}");
-            assert_eq!(
-                body["error"].as_array().expect("a list").is_empty(),
-                !target.contains("NOPE")
-            );
+            assert_eq!(body["error"].as_array().expect("a list").is_empty(), !target.contains("NOPE"));
         }
     }
 }

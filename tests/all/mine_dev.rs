@@ -1,6 +1,0 @@
-//! Temporary.
-mod support;
-mod faults;
-mod misfits;
-mod plugins;
-mod tidy;

@@ -1,5 +1,0 @@
-//! Temporary.
-#![expect(clippy::disallowed_methods, reason = "tests may ask the clock for a deadline")]
-mod support;
-mod cli;
-mod reload;
