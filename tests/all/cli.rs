@@ -339,7 +339,9 @@ async fn check_says_what_would_not_run() {
 
     let bad_settings = "[provider.kraken]\nsettings = { depth = 5 }";
     let looser = "[provider.coingecko]\nhttp = { poll_interval_ms = 1 }";
-    let cases: [(&str, &[&str], &[(&str, &[u8])], &str); 7] = [
+    /// The configuration, the plugins there, other files there, and the words of the problem.
+    type Case<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a [u8])], &'a str);
+    let cases: [Case<'_>; 7] = [
         ("[provider.okx]", &[], &[], "provider okx: plugin okx.wasm is not there"),
         (bad_settings, &["kraken"], &[], "depth"),
         (looser, &["coingecko"], &[], "loosen_limits"),

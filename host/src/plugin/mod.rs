@@ -1,6 +1,6 @@
 //! Running plugins: the only place that names wasmtime.
 //!
-//! [`Engine::load`] takes a file's bytes to a checked, compiled, described [`Plugin`]; [`Plugin::configured`] gives an
+//! [`Engine::load_blocking`] takes a file's bytes to a checked, compiled, described [`Plugin`]; [`Plugin::configured`] gives an
 //! [`OpenCodec`] that makes live instances. Reading order: `worlds` (does it fit?), `describe`, `instance` (calls and
 //! budgets), `limits`, `wasi`, `convert`, `bindings`.
 
