@@ -74,7 +74,8 @@ impl Http for Binance {
 
     fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
-        if response.status != 200 {
+        // Prices come as an array. An object is an error, whatever its status says.
+        if response.status != 200 || text(response)?.trim_start().starts_with('{') {
             return self.fault(keys, response);
         }
         let items: Vec<&RawValue> = serde_json::from_str(text(response)?)?;
