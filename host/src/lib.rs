@@ -1,4 +1,7 @@
 //! feedgate: outside data feeds into one store of latest values, through sandboxed WebAssembly plugins.
+//!
+//! The modules stand in reading order; `ARCHITECTURE.md` is the map. Whoever embeds the daemon needs [`daemon`],
+//! [`config`] and [`status`].
 
 pub mod observation;
 
@@ -7,7 +10,6 @@ pub mod description;
 pub mod origin;
 pub mod secret;
 
-pub mod config;
 pub mod logic;
 pub mod plugin;
 pub mod transport;
@@ -16,9 +18,12 @@ pub mod metrics;
 pub mod status;
 pub mod store;
 
+pub mod config;
 pub mod plugins_dir;
 pub mod provider;
-pub mod supervisor;
+mod supervisor;
+
+pub mod daemon;
 
 pub mod plugin_build;
 pub mod replay;

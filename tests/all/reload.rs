@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use feedgate::daemon::{ConfigSource, Daemon};
 use feedgate::plugin::{Digest, componentize};
 use feedgate::status::{PluginStatus, ProviderState};
 use feedgate::store::State;
-use feedgate::supervisor::{ConfigSource, Daemon};
 use feedgate_tests::{Kind, Options, Venue};
 use tempfile::TempDir;
 

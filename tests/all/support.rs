@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use feedgate::daemon::{ConfigSource, Daemon};
 use feedgate::plugin::{Engine, Plugin, PluginLimits};
 use feedgate::plugin_build;
 use feedgate::status::Status;
 use feedgate::store::{Reading, State};
-use feedgate::supervisor::{ConfigSource, Daemon};
 use tempfile::TempDir;
 
 /// Far beyond what anything here takes, on a machine that does other things too.

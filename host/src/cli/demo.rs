@@ -17,10 +17,10 @@ use super::live::{Live, live};
 use super::plugin::install;
 use super::{Logs, exit_code, fail};
 use crate::api::Observation;
+use crate::daemon::{ConfigSource, Daemon};
 use crate::plugin_build;
 use crate::status::Status;
 use crate::store::{Reading, State};
-use crate::supervisor::{ConfigSource, Daemon};
 
 /// What was asked for.
 #[derive(Clone, Debug)]

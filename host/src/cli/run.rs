@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{Logs, fail};
-use crate::supervisor::{ConfigSource, Daemon};
+use crate::daemon::{ConfigSource, Daemon};
 
 /// Exit code 0 after a clean stop, 1 when something did not stop in time, 2 when it did not start.
 pub async fn run(config: PathBuf, logs: &Logs) -> ExitCode {

@@ -46,13 +46,13 @@ impl ApiClient {
             return Err(address("it has a query"));
         }
         let tls = match url.scheme() {
-            "https" => super::tls::client_config(),
+            "https" => super::tls::client_config().map(|tls| ClientConfig::clone(&tls)),
             // Reading the system's certificates takes longer than the whole question.
-            "http" => without_roots(),
+            "http" => without_roots().map_err(|error| error.to_string()),
             _ => return Err(address("neither http nor https")),
         };
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls.map_err(|error| ApiError::Tls(error.to_string()))?)
+            .tls_backend_preconfigured(tls.map_err(ApiError::Tls)?)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(TIMEOUT)

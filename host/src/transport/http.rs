@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 
+use rustls::ClientConfig;
+
 use crate::codec::{Method, Request, Response};
 use crate::origin::{Admitted, Forbidden, Grants, is_public};
 use crate::secret::{MissingSecret, Secrets};
@@ -61,9 +63,9 @@ pub struct HttpClient {
 
 impl HttpClient {
     pub fn new(grants: Arc<Grants>, secrets: Arc<Secrets>, max_body: usize) -> Result<Self, String> {
-        let tls = super::tls::client_config().map_err(|e| e.to_string())?;
+        let tls = super::tls::client_config()?;
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
+            .tls_backend_preconfigured(ClientConfig::clone(&tls))
             .dns_resolver(Resolver { grants: grants.clone() })
             // Each hop is checked by hand.
             .redirect(reqwest::redirect::Policy::none())

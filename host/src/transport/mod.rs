@@ -1,7 +1,7 @@
 //! Moving bytes between venues and codecs: the only place that names reqwest and tungstenite.
 //!
 //! Thin shells. What to do and when is decided in `logic`, what bytes mean in a codec; here are sockets, timers and the
-//! order of calls. Reading order: `session` (one WebSocket slot), `websocket` (its socket), `poller` (one HTTP
+//! order of calls. Reading order: `session` (one WebSocket slot), `link` and `outbox` (its parts), `websocket` (its socket), `poller` (one HTTP
 //! provider), `http` (one request), `intake` (into the store), `limiter`, `tls`, `inflate`.
 
 use std::collections::BTreeSet;
@@ -16,6 +16,8 @@ mod http;
 mod inflate;
 mod intake;
 mod limiter;
+mod link;
+mod outbox;
 mod poller;
 mod session;
 mod tls;

@@ -4,9 +4,7 @@
 //! never as an arm of the wait. Nothing that is sent holds up what is received: frames wait in an `outbox` for their
 //! limits, and in the socket's buffer for the venue.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +13,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::http::{FetchError, HttpClient, admit_filled};
+use super::http::{HttpClient, admit_filled};
 use super::inflate::inflate;
 use super::intake::{Intake, context};
 use super::limiter::{Limiter, OriginLimits};
-use super::websocket::{End, Heard, Socket, SocketLimits, dial};
+use super::link::{Happened, Link};
+use super::outbox::Outbox;
+use super::websocket::{End, Heard, SocketLimits, dial};
 use super::{Wanted, stopped};
 use crate::codec::{
     CodecError, Endpoint, Event, Frame, Incoming, OpenCodec, Reconnect, Refusal, Response, Step, Subscription,
@@ -29,16 +29,13 @@ use crate::description::{Bucket, Compression, Limited};
 use crate::logic::session::{self as machine, Action, CloseReason, Overrides, Phase, Session, SessionConfig};
 use crate::metrics::Call;
 use crate::observation::{Key, PlausibleTimes};
-use crate::origin::{Grants, Origin};
+use crate::origin::Grants;
 use crate::secret::Secrets;
 use crate::status::{ConnectionInfo, ProviderStatus};
 use crate::store::{Note, ProviderSlots};
 
 /// Requests that a plugin may ask for before one connection.
 const MAX_FETCHES: usize = 8;
-
-/// Frames that may wait for the venue's limits.
-const MAX_OUTBOX: usize = 10_000;
 
 /// How long a polite goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -74,7 +71,7 @@ pub(crate) async fn run<O: OpenCodec>(
     mut stop: watch::Receiver<bool>,
 ) {
     let tls = match super::tls::client_config() {
-        Ok(tls) => Arc::new(tls),
+        Ok(tls) => tls,
         Err(error) => {
             setup.status.update(|info| info.reason = format!("no TLS: {error}"));
             return;
@@ -128,66 +125,6 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
-/// A connection on its way: codec and socket belong together, so neither can be without the other.
-enum Link<C> {
-    Down,
-    Fetching { codec: Box<C>, fetches: usize, answer: Pending<Result<Response, FetchError>> },
-    Dialing { codec: Box<C>, origin: Origin, overrides: Overrides, socket: Pending<Result<Box<Socket>, End>> },
-    Up { codec: Box<C>, origin: Origin, socket: Box<Socket> },
-}
-
-/// Why the loop woke.
-enum Happened {
-    Fetched(Result<Response, FetchError>),
-    Dialed(Result<Box<Socket>, End>),
-    Heard(Heard),
-}
-
-impl<C> Link<C> {
-    /// Waits for the next thing on the way. May be dropped and called again.
-    async fn next(&mut self) -> Happened {
-        match self {
-            Self::Down => std::future::pending().await,
-            Self::Fetching { answer, .. } => Happened::Fetched(answer.await),
-            Self::Dialing { socket, .. } => Happened::Dialed(socket.await),
-            Self::Up { socket, .. } => Happened::Heard(socket.next().await),
-        }
-    }
-}
-
-/// A frame that waits for its turn.
-struct Outgoing {
-    frame: Frame,
-    what: Limited,
-}
-
-/// Frames that wait for the venue's limits. What keeps a connection alive never waits behind subscriptions: their limits
-/// may be counted by the hour.
-#[derive(Default)]
-struct Outbox {
-    first: VecDeque<Outgoing>,
-    subscriptions: VecDeque<Outgoing>,
-}
-
-impl Outbox {
-    fn len(&self) -> usize {
-        self.first.len() + self.subscriptions.len()
-    }
-
-    fn push(&mut self, frame: Outgoing) {
-        match frame.what {
-            Limited::Subscribe => self.subscriptions.push_back(frame),
-            _ => self.first.push_back(frame),
-        }
-    }
-
-    fn clear(&mut self) {
-        *self = Self::default();
-    }
-}
-
 struct Shell<O: OpenCodec> {
     setup: SessionSetup<O>,
     tls: Arc<ClientConfig>,
@@ -196,8 +133,6 @@ struct Shell<O: OpenCodec> {
     intake: Intake,
     limiter: Limiter,
     outbox: Outbox,
-    /// When the next frame of the outbox may go, if it has to wait.
-    send_at: Option<Instant>,
     /// A subscription's frames are in the outbox; the session waits to hear that they are gone.
     subscribing: bool,
     /// What the venue was asked for on this connection. The table forgets an id at once when it is no longer wanted;
@@ -224,7 +159,6 @@ impl<O: OpenCodec> Shell<O> {
             limiter: Limiter::new(setup.buckets.clone(), setup.origins.clone()),
             intake,
             outbox: Outbox::default(),
-            send_at: None,
             subscribing: false,
             asked: BTreeMap::new(),
             ended: None,
@@ -534,42 +468,25 @@ impl<O: OpenCodec> Shell<O> {
     }
 
     fn queue(&mut self, frame: Frame, what: Limited) {
-        if self.outbox.len() >= MAX_OUTBOX {
-            self.ended = Some(End::TooManyFrames(MAX_OUTBOX));
-            return;
-        }
-        self.outbox.push(Outgoing { frame, what });
-    }
-
-    /// Hands on what may go now. Budget is booked when it is used, so that nothing is booked for a connection that ends
-    /// first.
-    fn send_due(&mut self) {
-        self.send_at = None;
-        let Link::Up { origin, socket, .. } = &mut self.link else { return };
-        let now = Instant::now();
-        for lane in [&mut self.outbox.first, &mut self.outbox.subscriptions] {
-            while let Some(next) = lane.front() {
-                let control = matches!(next.frame, Frame::Ping(_));
-                if let Err(at) = self.limiter.admit(origin, next.what, control, now) {
-                    self.send_at = Some(self.send_at.map_or(at, |other| other.min(at)));
-                    break;
-                }
-                let Some(next) = lane.pop_front() else { break };
-                if let Err(end) = socket.send(next.frame) {
-                    self.ended = Some(end);
-                    return;
-                }
-                self.setup.status.metrics.frames_sent.inc();
-            }
-        }
-        if let Err(end) = socket.check_write(now) {
+        if let Err(end) = self.outbox.push(frame, what) {
             self.ended = Some(end);
         }
-        self.check_sent();
+    }
+
+    fn send_due(&mut self) {
+        let Link::Up { origin, socket, .. } = &mut self.link else { return };
+        let now = Instant::now();
+        match self.outbox.send_due(&mut self.limiter, origin, socket, now).and_then(|sent| {
+            self.setup.status.metrics.frames_sent.inc_by(sent);
+            socket.check_write(now)
+        }) {
+            Ok(()) => self.check_sent(),
+            Err(end) => self.ended = Some(end),
+        }
     }
 
     fn check_sent(&mut self) {
-        if self.subscribing && self.outbox.subscriptions.is_empty() {
+        if self.subscribing && !self.outbox.has_subscriptions() {
             self.subscribing = false;
             self.session.handle_sent(now());
         }
@@ -603,7 +520,6 @@ impl<O: OpenCodec> Shell<O> {
         }
         self.outbox.clear();
         self.asked.clear();
-        self.send_at = None;
         self.subscribing = false;
         if let End::Handshake { retry_after: Some(wait), .. } = &end {
             self.session.handle_retry_after(now(), *wait);
@@ -630,7 +546,7 @@ impl<O: OpenCodec> Shell<O> {
             Link::Up { socket, .. } => socket.write_deadline(),
             _ => None,
         };
-        [session, self.send_at, write].into_iter().flatten().min()
+        [session, self.outbox.next_at(), write].into_iter().flatten().min()
     }
 
     /// Brings the status up to date when the phase has changed or something is under way.

@@ -1,12 +1,19 @@
 //! One TLS policy for both transports: the system's roots, ring for the cryptography.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rustls::{ClientConfig, RootCertStore};
 
-/// Made once at start. A machine without certificates can still serve plain loopback; a TLS connection then fails
-/// with an unknown issuer, and the warning says why.
-pub(super) fn client_config() -> Result<ClientConfig, rustls::Error> {
+/// Read once for the process: a machine has more than a hundred roots, and a provider may have hundreds of connections.
+///
+/// A machine without certificates can still serve plain loopback; a TLS connection then fails with an unknown issuer,
+/// and the warning says why.
+pub(super) fn client_config() -> Result<Arc<ClientConfig>, String> {
+    static CONFIG: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
+    CONFIG.get_or_init(|| read().map(Arc::new).map_err(|error| error.to_string())).clone()
+}
+
+fn read() -> Result<ClientConfig, rustls::Error> {
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
         tracing::warn!(%error, "a system certificate could not be read");
