@@ -231,6 +231,17 @@ impl Provider {
         self.poller = Some(wanted);
     }
 
+    /// Whether its secrets read otherwise now. One that cannot be read changes nothing that runs.
+    pub fn secrets_changed(&self) -> bool {
+        match secrets(&self.plugin, &self.config) {
+            Ok(secrets) => secrets != *self.parts.secrets,
+            Err(reason) => {
+                tracing::warn!(provider = %self.parts.status.name, reason, "its secrets stay as they were");
+                false
+            }
+        }
+    }
+
     /// Whether a task has ended although nobody stopped it; a panic is counted. The provider must then be started
     /// anew.
     pub fn is_broken(&mut self, status: &Status) -> bool {

@@ -119,6 +119,7 @@ impl Supervisor {
                     for stem in self.beside.keys().cloned().collect::<Vec<_>>() {
                         self.read_beside(&stem);
                     }
+                    self.restart_rotated().await;
                     self.reconcile().await;
                 }
                 Happened::Loaded(stem, result) => self.loaded(stem, *result).await,
@@ -136,6 +137,17 @@ impl Supervisor {
         }
         while stopping.join_next().await.is_some() {}
         self.loading.abort_all();
+    }
+
+    /// Secrets are read when a provider starts: one whose secrets have changed starts anew.
+    async fn restart_rotated(&mut self) {
+        let rotated = self.running.iter().filter(|(_, provider)| provider.secrets_changed());
+        for name in rotated.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+            if let Some(provider) = self.running.remove(&name) {
+                tracing::info!(provider = name, "secrets changed");
+                provider.stop("its secrets changed; starting anew").await;
+            }
+        }
     }
 
     /// Compares the files with what was seen of them, and mends what broke.

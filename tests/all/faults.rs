@@ -330,3 +330,30 @@ async fn a_plugin_that_wants_to_reconnect_all_the_time_makes_no_storm() {
     assert!(provider.connections.values().all(|connection| connection.failures >= 4), "{provider:?}");
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotated_secret_is_used_after_a_reload() {
+    let (keys, mut seen) = tokio::sync::watch::channel(String::new());
+    let answer = move |request: Request| {
+        keys.send_replace(request.header("x-key").unwrap_or_default().to_owned());
+        Reply::Send(Response::new(200, "text/plain", "0 1.50"))
+    };
+    let http = ScriptedHttp::start(answer).await.expect("a free port");
+    let directory = tempfile::TempDir::new().expect("a temporary directory");
+    let file = directory.path().join("key");
+    std::fs::write(&file, "first\n").expect("writable");
+    let settings = "{ header = [\"x-key\", \"${secret.key}\"] }";
+    let section = section("p", "http", &http.origin(), settings);
+    let running = Running::start(&format!("{section}secrets.key.file = {file:?}\n"), &["guest"]).await;
+    seen.wait_for(|key| key == "first").await.expect("the script runs");
+    std::fs::write(&file, "second\n").expect("writable");
+    running.daemon.reload();
+    seen.wait_for(|key| key == "second").await.expect("the script runs");
+    // A file that is gone changes nothing.
+    std::fs::remove_file(&file).expect("it was there");
+    running.daemon.reload();
+    let asked = http.requests();
+    http.requested(asked + 3).await;
+    assert_eq!(*seen.borrow(), "second");
+    running.stop().await;
+}
