@@ -160,7 +160,7 @@ fn path(path: &Path) -> &str {
 
 async fn kraken() -> Venue {
     let options = Options::still().with_prices([("BTC/USD", "100.5"), ("ETH/USD", "20.25")]);
-    Venue::start_with(Kind::Kraken, options).await.expect("a free port")
+    crate::support::venue(Kind::Kraken, options).await
 }
 
 fn section(name: &str, venue: &Venue, rest: &str) -> String {
@@ -284,7 +284,7 @@ async fn a_secret_reaches_the_venue_and_nothing_else() {
     const KEY: &str = "CG-verysecret/+&=key";
     built().await;
     let options = Options { key: Some(KEY.to_owned()), ..Options::still().with_prices([("bitcoin", "67248")]) };
-    let venue = Venue::start_with(Kind::CoinGecko, options).await.expect("a free port");
+    let venue = crate::support::venue(Kind::CoinGecko, options).await;
     let config = |source: &str| {
         let rest = format!(
             "ids = [\"bitcoin\"]\nloosen_limits = true\nhttp = {{ poll_interval_ms = 100 }}\n\

@@ -10,9 +10,9 @@ mod streams;
 mod values;
 
 use feedgate::status::ConnectionInfo;
-use feedgate_tests::{Kind, Options, Venue};
+use feedgate_tests::{Kind, Venue};
 
-use crate::support::{self, Running};
+use crate::support::{self, Running, venue};
 
 /// One way to one venue, with the plugin's default ids.
 #[derive(Copy, Clone)]
@@ -65,10 +65,6 @@ fn redirected_section(name: &str, plugin: &str, redirects: &str, more: &str) -> 
 
 fn ids_line(ids: &[&str]) -> String {
     format!("ids = {ids:?}\n")
-}
-
-async fn venue(kind: Kind, options: Options) -> Venue {
-    Venue::start_with(kind, options).await.expect("loopback has a free port")
 }
 
 /// A provider's first connection, as the status shows it.

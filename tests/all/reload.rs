@@ -16,7 +16,7 @@ use crate::support::{Running, bytes_of, drop_plugin, redirected, shown};
 /// A market that moves only when it is told to.
 async fn still(kind: Kind, prices: &[(&str, &str)]) -> Venue {
     let options = Options::still().with_prices(prices.iter().copied());
-    Venue::start_with(kind, options).await.expect("a free port")
+    crate::support::venue(kind, options).await
 }
 
 async fn kraken() -> Venue {

@@ -10,6 +10,7 @@ use feedgate::plugin::{Engine, Plugin, PluginLimits};
 use feedgate::plugin_build;
 use feedgate::status::Status;
 use feedgate::store::{Reading, State};
+use feedgate_tests::{Kind, Options, Venue};
 use tempfile::TempDir;
 
 /// Far beyond what anything here takes, on a machine that does other things too.
@@ -181,8 +182,14 @@ pub async fn eventually<T>(mut look: impl FnMut() -> Option<T>, otherwise: impl 
     }
 }
 
+/// A simulated venue. Its prices age from its start, so whatever has to be built is built before.
+pub async fn venue(kind: Kind, options: Options) -> Venue {
+    compiled(kind.name());
+    Venue::start_with(kind, options).await.expect("loopback has a free port")
+}
+
 /// The lines that send a simulated venue's real origins to it.
-pub fn redirected(venue: &feedgate_tests::Venue) -> String {
+pub fn redirected(venue: &Venue) -> String {
     let entry = |(from, to): (String, String)| format!("\"{from}\" = \"{to}\"");
     let entries: Vec<_> = venue.origins().into_iter().map(entry).collect();
     format!("redirect_origins = {{ {} }}", entries.join(", "))
