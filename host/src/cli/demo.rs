@@ -95,6 +95,9 @@ impl Scene {
         let directory = self.directory.path().display();
         let readings = self.daemon.status().store.read_all();
         let (provider, id) = readings.first().map_or(("PROVIDER", "ID"), |reading| (&*reading.provider, &*reading.id));
+        // `cargo run` puts no `feedgate` on the path.
+        let feedgate =
+            std::env::current_exe().map_or_else(|_| "feedgate".to_owned(), |path| path.display().to_string());
         let files = self.daemon.status().plugins();
         let file = files.last().map_or("NAME", |(stem, _)| stem);
         vec![
@@ -103,7 +106,7 @@ impl Scene {
             format!("  curl http://{api}/v1/observations/{provider}/{id}"),
             format!("  curl http://{api}/v1/providers ; curl http://{api}/readyz ; curl http://{api}/metrics"),
             format!(
-                "  feedgate plugin build my-venue --out {directory}/plugins     runs at once; configure it in my-venue.toml beside it"
+                "  {feedgate} plugin build my-venue --out {directory}/plugins     runs at once; configure it in my-venue.toml beside it"
             ),
             format!(
                 "  echo broken > {directory}/plugins/{file}.wasm     refused, the old build goes on: curl http://{api}/v1/plugins"
