@@ -207,7 +207,7 @@ fn list<'a>(json: &'a Json, name: &str) -> &'a Vec<Json> {
 #[test]
 fn the_demo_shows_every_id_fresh() {
     let plugins = TempDir::new().expect("a temporary directory");
-    for kind in Kind::ALL {
+    for &kind in Kind::ALL {
         let file = compiled(kind.name());
         std::fs::copy(file, plugins.path().join(file.file_name().expect("a file"))).expect("writable");
     }

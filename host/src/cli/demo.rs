@@ -76,7 +76,7 @@ impl Scene {
             toml::Value::Table([("listen".to_owned(), api_address().await.into())].into_iter().collect()),
         );
         let mut providers = toml::Table::new();
-        for kind in Kind::ALL {
+        for &kind in Kind::ALL {
             let venue = Venue::start(kind).await.map_err(|e| format!("cannot start a simulated venue: {e}"))?;
             providers.insert(kind.name().to_owned(), toml::Value::Table(provider(kind, &venue)));
             venues.push(venue);

@@ -284,7 +284,7 @@ async fn the_venue_pings_and_counts_pongs() {
 
 #[tokio::test]
 async fn after_shutdown_nobody_listens() {
-    for kind in Kind::ALL {
+    for &kind in Kind::ALL {
         let venue = Venue::start(kind).await.expect("a free port");
         let address = venue.address();
         assert_eq!(venue.ids().len(), 10);

@@ -16,21 +16,35 @@ use crate::http::{Request, Response};
 use crate::limit::Window;
 use crate::market::{Change, Quote, changed};
 use crate::session::{Opened, Out, World};
+use crate::venues::Profile;
 
 use request::{Command, Refusal, well_formed};
 
 mod request;
-pub(super) mod rest;
+mod rest;
 
-pub(super) const ORIGINS: &[&str] = &[
-    "wss://stream.binance.com:9443",
-    "wss://stream.binance.com",
-    "wss://data-stream.binance.vision",
-    "https://api.binance.com",
-    "https://data-api.binance.vision",
-];
+pub(super) const PROFILE: Profile = Profile {
+    name: "binance",
+    origins: &[
+        "wss://stream.binance.com:9443",
+        "wss://stream.binance.com",
+        "wss://data-stream.binance.vision",
+        "https://api.binance.com",
+        "https://data-api.binance.vision",
+    ],
+    prices: PRICES,
+    connects: Some((300, 300)),
+    weight: rest::weight,
+    budget: 6000,
+    open: |target, _, world| open(target, world),
+    answer: rest::answer,
+    error: |status, text| {
+        let code = if status == 429 { -1003 } else { -1000 };
+        format!("{{\"code\":{code},\"msg\":{text}}}")
+    },
+};
 
-pub(super) const PRICES: &[(&str, &str)] = &[
+const PRICES: &[(&str, &str)] = &[
     ("BTCUSDT", "67250.01000000"),
     ("ETHUSDT", "3512.44000000"),
     ("SOLUSDT", "172.53000000"),
@@ -63,7 +77,7 @@ struct Stream {
 }
 
 /// `/stream`, `/ws`, `/stream?streams=a/b` and `/ws/a`.
-pub(super) fn open(target: &str, world: &World<'_>) -> Opened {
+fn open(target: &str, world: &World<'_>) -> Opened {
     let request = Request { target: target.to_owned(), ..Request::default() };
     let path = request.path().trim_end_matches('/');
     let (combined, names) = match path.strip_prefix("/ws") {

@@ -16,10 +16,19 @@ use crate::fault::Notice;
 use crate::http::Response;
 use crate::market::{Change, Quote, Random, changed};
 use crate::session::{Opened, Out, World};
+use crate::venues::Profile;
 
-pub(super) const ORIGINS: &[&str] = &["wss://api-pub.bitfinex.com", "wss://api.bitfinex.com"];
+pub(super) const PROFILE: Profile = Profile {
+    name: "bitfinex",
+    origins: &["wss://api-pub.bitfinex.com", "wss://api.bitfinex.com"],
+    prices: PRICES,
+    connects: Some((20, 60)),
+    open,
+    error: |status, text| format!("[\"error\",{status},{text}]"),
+    ..Profile::PLAIN
+};
 
-pub(super) const PRICES: &[(&str, &str)] = &[
+const PRICES: &[(&str, &str)] = &[
     ("tBTCUSD", "67252"),
     ("tETHUSD", "3512.5"),
     ("tSOLUSD", "172.56"),
@@ -46,7 +55,7 @@ struct Channel {
     last_sent: u64,
 }
 
-pub(super) fn open(target: &str, serial: u64, world: &World<'_>) -> Opened {
+fn open(target: &str, serial: u64, world: &World<'_>) -> Opened {
     if target != "/ws/2" {
         return Err(Response::html(404));
     }

@@ -19,10 +19,19 @@ use crate::http::{Request, Response};
 use crate::limit::Window;
 use crate::market::{Change, Quote, changed};
 use crate::session::{Opened, Out, World, strings};
+use crate::venues::Profile;
 
-pub(super) const ORIGINS: &[&str] = &["wss://advanced-trade-ws.coinbase.com"];
+pub(super) const PROFILE: Profile = Profile {
+    name: "coinbase",
+    origins: &["wss://advanced-trade-ws.coinbase.com"],
+    prices: PRICES,
+    connects: Some((8, 1)),
+    open: |target, _, world| open(target, world),
+    error: |_, text| format!("{{\"type\":\"error\",\"message\":{text}}}"),
+    ..Profile::PLAIN
+};
 
-pub(super) const PRICES: &[(&str, &str)] = &[
+const PRICES: &[(&str, &str)] = &[
     ("BTC-USD", "67251.03"),
     ("ETH-USD", "3512.61"),
     ("SOL-USD", "172.55"),
@@ -48,7 +57,7 @@ struct Session {
     heartbeats: u64,
 }
 
-pub(super) fn open(target: &str, world: &World<'_>) -> Opened {
+fn open(target: &str, world: &World<'_>) -> Opened {
     let request = Request { target: target.to_owned(), ..Request::default() };
     if request.path() != "/" {
         return Err(Response::html(404));

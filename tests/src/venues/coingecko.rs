@@ -9,10 +9,20 @@
 use crate::http::{Request, Response};
 use crate::market::{Decimal, Quote};
 use crate::session::{World, quoted};
+use crate::venues::Profile;
 
-pub(super) const ORIGINS: &[&str] = &["https://api.coingecko.com", "https://pro-api.coingecko.com"];
+pub(super) const PROFILE: Profile = Profile {
+    name: "coingecko",
+    origins: &["https://api.coingecko.com", "https://pro-api.coingecko.com"],
+    prices: PRICES,
+    // With a key of the free plan.
+    budget: 100,
+    answer: |request, _, world| answer(request, world),
+    error: |status, text| format!("{{\"status\":{{\"error_code\":{status},\"error_message\":{text}}}}}"),
+    ..Profile::PLAIN
+};
 
-pub(super) const PRICES: &[(&str, &str)] = &[
+const PRICES: &[(&str, &str)] = &[
     ("bitcoin", "67248"),
     ("ethereum", "3512.31"),
     ("solana", "172.51"),
@@ -25,7 +35,7 @@ pub(super) const PRICES: &[(&str, &str)] = &[
     ("tether", "0.999871"),
 ];
 
-pub(super) fn answer(request: &Request, world: &World<'_>) -> Response {
+fn answer(request: &Request, world: &World<'_>) -> Response {
     if let Some(key) = &world.options.key {
         let names = ["x-cg-demo-api-key", "x-cg-pro-api-key"];
         let header = names.iter().find_map(|name| request.header(name)).map(str::to_owned);

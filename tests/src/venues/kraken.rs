@@ -14,12 +14,26 @@ use crate::fault::Notice;
 use crate::http::Response;
 use crate::market::{Change, Quote, changed};
 use crate::session::{Opened, Out, World, quoted, strings};
+use crate::venues::Profile;
 
-pub(super) mod rest;
+mod rest;
 
-pub(super) const ORIGINS: &[&str] = &["wss://ws.kraken.com", "https://api.kraken.com"];
+pub(super) const PROFILE: Profile = Profile {
+    name: "kraken",
+    origins: &["wss://ws.kraken.com", "https://api.kraken.com"],
+    prices: PRICES,
+    // Often quoted and nowhere documented.
+    connects: Some((150, 600)),
+    open,
+    answer: |request, _, world| rest::answer(request, world),
+    error: |status, _| match status {
+        429 => "{\"error\":[\"EGeneral:Too many requests\"]}".into(),
+        _ => "{\"error\":[\"EService:Unavailable\"]}".into(),
+    },
+    ..Profile::PLAIN
+};
 
-pub(super) const PRICES: &[(&str, &str)] = &[
+const PRICES: &[(&str, &str)] = &[
     ("BTC/USD", "67249.9"),
     ("ETH/USD", "3512.47"),
     ("SOL/USD", "172.54"),
@@ -40,7 +54,7 @@ struct Session {
     last_sent: u64,
 }
 
-pub(super) fn open(target: &str, serial: u64, world: &World<'_>) -> Opened {
+fn open(target: &str, serial: u64, world: &World<'_>) -> Opened {
     if target != "/v2" {
         return Err(Response::html(404));
     }

@@ -8,51 +8,89 @@ use std::time::Duration;
 use crate::http::{Request, Response};
 use crate::session::{Opened, World, quoted};
 
-mod binance;
-mod bitfinex;
-mod coinbase;
-mod coingecko;
-mod kraken;
+/// What one venue is. Each file has one, and is free in how it does the rest.
+pub(crate) struct Profile {
+    /// In lower case, as plugins are called.
+    name: &'static str,
+    /// Where the real venue is.
+    origins: &'static [&'static str],
+    /// The ids that are listed unless [`Options`](crate::Options) say otherwise, with their prices
+    /// at the start.
+    prices: &'static [(&'static str, &'static str)],
+    /// How many connections one address may open within how many seconds.
+    connects: Option<(usize, u64)>,
+    /// What one request costs.
+    weight: fn(&Request) -> u64,
+    /// What all requests of a minute may cost.
+    budget: u64,
+    /// A new WebSocket at a target, the so manieth connection of the venue.
+    open: fn(&str, u64, &World<'_>) -> Opened,
+    /// An HTTP answer, when the minute's requests have cost so much so far.
+    answer: fn(&Request, u64, &World<'_>) -> Response,
+    /// An error in the words of the venue's HTTP API: a status, and a text that is quoted already.
+    error: fn(u16, &str) -> String,
+}
 
-/// Which venue to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
+impl Profile {
+    /// A venue without limits that has neither transport; a file writes what it has.
+    const PLAIN: Self = Self {
+        name: "",
+        origins: &[],
+        prices: &[],
+        connects: None,
+        weight: |_| 1,
+        budget: u64::MAX,
+        open: |_, _, _| Err(Response::html(404)),
+        answer: |_, _, _| Response::new(426, "text/plain", "Upgrade Required"),
+        error: |_, text| format!("{{\"error\":{text}}}"),
+    };
+}
+
+macro_rules! venues {
+    ($($(#[$doc:meta])* $kind:ident = $module:ident,)*) => {
+        $(mod $module;)*
+
+        /// Which venue to be.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Kind {
+            $($(#[$doc])* $kind,)*
+        }
+
+        impl Kind {
+            pub const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            fn profile(self) -> &'static Profile {
+                match self {
+                    $(Self::$kind => &$module::PROFILE,)*
+                }
+            }
+        }
+    };
+}
+
+venues! {
     /// Spot market streams, and `GET /api/v3/ticker/price`.
-    Binance,
+    Binance = binance,
     /// Bitfinex' public WebSocket, version 2.
-    Bitfinex,
+    Bitfinex = bitfinex,
     /// Coinbase Advanced Trade's market data WebSocket.
-    Coinbase,
+    Coinbase = coinbase,
     /// `GET /api/v3/simple/price`.
-    CoinGecko,
+    CoinGecko = coingecko,
     /// WebSocket v2, and `GET /0/public/Ticker`.
-    Kraken,
+    Kraken = kraken,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Binance, Self::Bitfinex, Self::Coinbase, Self::CoinGecko, Self::Kraken];
-
     /// In lower case, as plugins are called.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Binance => "binance",
-            Self::Bitfinex => "bitfinex",
-            Self::Coinbase => "coinbase",
-            Self::CoinGecko => "coingecko",
-            Self::Kraken => "kraken",
-        }
+        self.profile().name
     }
 
     /// The ids that are listed unless [`Options`](crate::Options) say otherwise, with their prices
     /// at the start.
     pub fn default_prices(self) -> &'static [(&'static str, &'static str)] {
-        match self {
-            Self::Binance => binance::PRICES,
-            Self::Bitfinex => bitfinex::PRICES,
-            Self::Coinbase => coinbase::PRICES,
-            Self::CoinGecko => coingecko::PRICES,
-            Self::Kraken => kraken::PRICES,
-        }
+        self.profile().prices
     }
 
     pub fn has_websocket(self) -> bool {
@@ -65,57 +103,27 @@ impl Kind {
 
     /// Where the real venue is.
     pub(crate) fn real_origins(self) -> &'static [&'static str] {
-        match self {
-            Self::Binance => binance::ORIGINS,
-            Self::Bitfinex => bitfinex::ORIGINS,
-            Self::Coinbase => coinbase::ORIGINS,
-            Self::CoinGecko => coingecko::ORIGINS,
-            Self::Kraken => kraken::ORIGINS,
-        }
+        self.profile().origins
     }
 
-    /// How many connections one address may open within how long. Kraken's number is often quoted
-    /// and nowhere documented.
+    /// How many connections one address may open within how long.
     pub(crate) fn connect_limit(self) -> Option<(usize, Duration)> {
-        let (count, seconds) = match self {
-            Self::Binance => (300, 300),
-            Self::Bitfinex => (20, 60),
-            Self::Coinbase => (8, 1),
-            Self::Kraken => (150, 600),
-            Self::CoinGecko => return None,
-        };
-        Some((count, Duration::from_secs(seconds)))
+        self.profile().connects.map(|(count, seconds)| (count, Duration::from_secs(seconds)))
     }
 
     /// What one request costs, and what all requests of a minute may cost.
     pub(crate) fn request_weight(self, request: &Request) -> (u64, u64) {
-        match self {
-            Self::Binance => (binance::rest::weight(request), 6000),
-            // With a key of the free plan.
-            Self::CoinGecko => (1, 100),
-            Self::Bitfinex | Self::Coinbase | Self::Kraken => (1, u64::MAX),
-        }
+        ((self.profile().weight)(request), self.profile().budget)
     }
 
     /// A new WebSocket, the `serial`th connection of the venue.
     pub(crate) fn open(self, target: &str, serial: u64, world: &World<'_>) -> Opened {
-        match self {
-            Self::Binance => binance::open(target, world),
-            Self::Bitfinex => bitfinex::open(target, serial, world),
-            Self::Coinbase => coinbase::open(target, world),
-            Self::Kraken => kraken::open(target, serial, world),
-            Self::CoinGecko => Err(Response::html(404)),
-        }
+        (self.profile().open)(target, serial, world)
     }
 
     /// An HTTP answer, when the minute's requests have cost `used` so far.
     pub(crate) fn answer(self, request: &Request, used: u64, world: &World<'_>) -> Response {
-        match self {
-            Self::Binance => binance::rest::answer(request, used, world),
-            Self::CoinGecko => coingecko::answer(request, world),
-            Self::Kraken => kraken::rest::answer(request, world),
-            Self::Bitfinex | Self::Coinbase => Response::new(426, "text/plain", "Upgrade Required"),
-        }
+        (self.profile().answer)(request, used, world)
     }
 
     pub(crate) fn too_many_requests(self) -> Response {
@@ -131,18 +139,6 @@ impl Kind {
             500.. => "Service unavailable",
             _ => "Request refused",
         });
-        match self {
-            Self::Binance => {
-                let code = if status == 429 { -1003 } else { -1000 };
-                format!("{{\"code\":{code},\"msg\":{text}}}")
-            }
-            Self::Bitfinex => format!("[\"error\",{status},{text}]"),
-            Self::CoinGecko => {
-                format!("{{\"status\":{{\"error_code\":{status},\"error_message\":{text}}}}}")
-            }
-            Self::Coinbase => format!("{{\"type\":\"error\",\"message\":{text}}}"),
-            Self::Kraken if status == 429 => "{\"error\":[\"EGeneral:Too many requests\"]}".into(),
-            Self::Kraken => "{\"error\":[\"EService:Unavailable\"]}".into(),
-        }
+        (self.profile().error)(status, &text)
     }
 }

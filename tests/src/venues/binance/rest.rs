@@ -6,11 +6,11 @@ use crate::http::{Request, Response};
 use crate::session::{World, quoted};
 
 /// One symbol costs 2, a list or everything 4.
-pub(in crate::venues) fn weight(request: &Request) -> u64 {
+pub(super) fn weight(request: &Request) -> u64 {
     if request.parameter("symbol").is_some() { 2 } else { 4 }
 }
 
-pub(in crate::venues) fn answer(request: &Request, used: u64, world: &World<'_>) -> Response {
+pub(super) fn answer(request: &Request, used: u64, world: &World<'_>) -> Response {
     if request.path() != "/api/v3/ticker/price" {
         return Response::html(404);
     }

@@ -7,7 +7,7 @@ use crate::http::{Request, Response};
 use crate::market::Quote;
 use crate::session::World;
 
-pub(in crate::venues) fn answer(request: &Request, world: &World<'_>) -> Response {
+pub(super) fn answer(request: &Request, world: &World<'_>) -> Response {
     if request.path() != "/0/public/Ticker" {
         return Response::json(404, r#"{"error":["EGeneral:Unknown method"]}"#);
     }
