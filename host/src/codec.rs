@@ -107,6 +107,11 @@ pub enum Event {
     Ready,
     Alive,
     Reconnect(Reconnect),
+    /// `None`: the numbers are the connection's.
+    Gap {
+        key: Option<Key>,
+        missing: u64,
+    },
     Malformed {
         index: u32,
         text: String,

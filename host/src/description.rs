@@ -92,6 +92,8 @@ pub struct Description {
     pub summary: String,
     pub documentation: String,
     pub origins: Vec<Origin>,
+    /// Where to go instead of an origin that fails, in this order.
+    pub mirrors: Vec<(Origin, Vec<Origin>)>,
     pub values: Vec<ValueKind>,
     pub default_ids: Vec<String>,
     pub settings_schema: serde_json::Value,

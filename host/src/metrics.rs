@@ -60,10 +60,22 @@ pub enum Outcome {
     Unusable,
     /// For a key that nobody asked for.
     UnknownKey,
+    /// Messages that never arrived, each counted.
+    Missed,
 }
 
-const OUTCOMES: [&str; 9] =
-    ["observed", "unchanged", "older", "duplicate", "unresolved", "rejected", "malformed", "unusable", "unknown-key"];
+const OUTCOMES: [&str; 10] = [
+    "observed",
+    "unchanged",
+    "older",
+    "duplicate",
+    "unresolved",
+    "rejected",
+    "malformed",
+    "unusable",
+    "unknown-key",
+    "missed",
+];
 
 /// Which export was called.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -240,6 +252,11 @@ pub struct ProviderMetrics {
 impl ProviderMetrics {
     pub fn outcome(&self, outcome: Outcome) {
         self.outcomes[outcome as usize].inc();
+    }
+
+    /// As often as `count` says.
+    pub fn outcomes_inc(&self, outcome: Outcome, count: u64) {
+        self.outcomes[outcome as usize].inc_by(count);
     }
 
     /// Every kind of outcome with its count, for the API.

@@ -394,6 +394,9 @@ impl Replay<'_> {
                 };
                 self.event(at, "reconnect", fields);
             }
+            Event::Gap { key, missing } => {
+                self.event(at, "gap", json!({ "id": key.map(|key| self.id(key)), "missing": missing }));
+            }
             Event::Malformed { text, .. } => self.event(at, "malformed", json!({ "text": text })),
             Event::Unusable { key, why } => self.event(at, "malformed", json!({ "id": self.id(key), "text": why })),
         }

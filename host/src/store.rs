@@ -132,6 +132,15 @@ pub struct Slot {
     payload: Mutex<Option<Arc<Value>>>,
     note: AtomicU8,
     reason: Mutex<Arc<str>>,
+    counts: Counts,
+}
+
+/// What became of an id's messages beside those that were stored.
+#[derive(Debug, Default)]
+struct Counts {
+    missed: AtomicU64,
+    older: AtomicU64,
+    duplicate: AtomicU64,
 }
 
 impl Slot {
@@ -144,6 +153,7 @@ impl Slot {
             payload: Mutex::new(None),
             note: AtomicU8::new(Note::Clear as u8),
             reason: Mutex::new("".into()),
+            counts: Counts::default(),
         };
         slot.set_max_age(max_age);
         slot.set_note(Note::Waiting, "not asked for yet");
@@ -165,6 +175,21 @@ impl Slot {
     /// Stores `observation` if it is newer than what is held: by the venue's time where both have one, then by
     /// sequence within one connection, then by receipt.
     pub fn write(&self, observation: Observation, receipt: Receipt) -> Written {
+        let written = self.write_if_newer(observation, receipt);
+        match written {
+            Written::Stored => {}
+            Written::Older => _ = self.counts.older.fetch_add(1, Ordering::Relaxed),
+            Written::Duplicate => _ = self.counts.duplicate.fetch_add(1, Ordering::Relaxed),
+        }
+        written
+    }
+
+    /// So many of the id's messages never arrived.
+    pub fn count_missed(&self, missing: u64) {
+        self.counts.missed.fetch_add(missing.min(u64::from(u32::MAX)), Ordering::Relaxed);
+    }
+
+    fn write_if_newer(&self, observation: Observation, receipt: Receipt) -> Written {
         let mut payload = lock(&self.payload);
         let word = |at: usize| self.words[at].load(Ordering::Relaxed);
         let held = word(FLAGS);

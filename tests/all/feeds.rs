@@ -9,6 +9,7 @@ mod rejections;
 mod streams;
 mod values;
 
+use feedgate::observation::ValueKind;
 use feedgate::status::ConnectionInfo;
 use feedgate_tests::{Kind, Venue};
 
@@ -17,22 +18,93 @@ use crate::support::{self, Running, venue};
 /// One way to one venue, with the plugin's default ids.
 #[derive(Copy, Clone)]
 struct Feed {
+    /// The venue, and `ws` or `http`.
     name: &'static str,
     kind: Kind,
     ids: &'static [&'static str],
     /// What the section needs to use this way, quickly.
     more: &'static str,
+    /// What its values are, and whether the venue gives them a time.
+    value: ValueKind,
+    timed: bool,
+    /// Ids that are refused, with words of the venue or the plugin.
+    bad: &'static [(&'static str, &'static str)],
+    /// What is said of every id when the venue refuses everything.
+    refusal: &'static str,
 }
 
-/// Every venue over every transport that it has. Kraken and CoinGecko limit requests; the others may be asked often.
-const FEEDS: [Feed; 7] = [
-    Feed { name: "binance-ws", kind: Kind::Binance, ids: &["BTCUSDT", "ETHUSDT"], more: STREAM },
-    Feed { name: "binance-http", kind: Kind::Binance, ids: &["BTCUSDT", "ETHUSDT"], more: POLL },
-    Feed { name: "coinbase-ws", kind: Kind::Coinbase, ids: &["BTC-USD", "ETH-USD"], more: STREAM },
-    Feed { name: "kraken-ws", kind: Kind::Kraken, ids: &["BTC/USD", "ETH/USD"], more: STREAM },
-    Feed { name: "kraken-http", kind: Kind::Kraken, ids: &["BTC/USD", "ETH/USD"], more: POLL },
-    Feed { name: "bitfinex-ws", kind: Kind::Bitfinex, ids: &["tBTCUSD", "tETHUSD"], more: STREAM },
-    Feed { name: "coingecko-http", kind: Kind::CoinGecko, ids: &["bitcoin", "ethereum"], more: SLOW_POLL },
+/// Every venue over every transport that it has. Some limit requests; the others may be asked often.
+const FEEDS: &[Feed] = &[
+    Feed {
+        name: "binance-ws",
+        kind: Kind::Binance,
+        ids: &["BTCUSDT", "ETHUSDT"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("BTC-USDT", "invalid stream (code 2)"), ("BTC USDT", "not a symbol")],
+        refusal: "invalid stream",
+    },
+    Feed {
+        name: "binance-http",
+        kind: Kind::Binance,
+        ids: &["BTCUSDT", "ETHUSDT"],
+        more: POLL,
+        value: ValueKind::LastTrade,
+        timed: false,
+        bad: &[("NOPEUSDT", "Invalid symbol."), ("BTC USDT", "not a symbol")],
+        refusal: "Invalid symbol",
+    },
+    Feed {
+        name: "bitfinex-ws",
+        kind: Kind::Bitfinex,
+        ids: &["tBTCUSD", "tETHUSD"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: false,
+        bad: &[("tNOPUSD", "symbol: invalid (code 10300)"), ("BTCUSD", "not a trading pair")],
+        refusal: "invalid",
+    },
+    Feed {
+        name: "coinbase-ws",
+        kind: Kind::Coinbase,
+        ids: &["BTC-USD", "ETH-USD"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("BTCUSD", "not a product")],
+        refusal: "authentication failure",
+    },
+    Feed {
+        name: "coingecko-http",
+        kind: Kind::CoinGecko,
+        ids: &["bitcoin", "ethereum"],
+        more: SLOW_POLL,
+        value: ValueKind::Index,
+        timed: true,
+        bad: &[("nope", "left out of 3 answers")],
+        refusal: "left out",
+    },
+    Feed {
+        name: "kraken-ws",
+        kind: Kind::Kraken,
+        ids: &["BTC/USD", "ETH/USD"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE/USD", "Currency pair not supported NOPE/USD"), ("NOPE", "not a streamed pair")],
+        refusal: "not supported",
+    },
+    Feed {
+        name: "kraken-http",
+        kind: Kind::Kraken,
+        ids: &["BTC/USD", "ETH/USD"],
+        more: POLL,
+        value: ValueKind::LastTrade,
+        timed: false,
+        bad: &[("NOPEUSD", "EQuery:Unknown asset pair")],
+        refusal: "Unknown asset pair",
+    },
 ];
 
 /// Waits of milliseconds where there would be seconds.
@@ -43,11 +115,11 @@ http = { poll_interval_ms = 50, backoff_first_ms = 20, backoff_max_ms = 100 }";
 const SLOW_POLL: &str = "transports = [\"http\"]\nhttp = { poll_interval_ms = 1000, backoff_first_ms = 500 }";
 
 fn feed(name: &str) -> Feed {
-    FEEDS.into_iter().find(|feed| feed.name == name).expect("a name of the table")
+    *FEEDS.iter().find(|feed| feed.name == name).expect("a name of the table")
 }
 
 /// All plugins of the table.
-const PLUGINS: [&str; 5] = ["binance", "bitfinex", "coinbase", "coingecko", "kraken"];
+const PLUGINS: &[&str] = &["binance", "bitfinex", "coinbase", "coingecko", "kraken"];
 
 /// A section of the configuration, for a provider that meets this venue in place of the real one.
 fn section(name: &str, venue: &Venue, more: &str) -> String {

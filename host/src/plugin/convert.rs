@@ -91,6 +91,7 @@ pub(super) fn event(event: websocket::Event) -> Event {
             websocket::Reconnect::OverlapWithin(ms) => Reconnect::OverlapWithin(millis(ms)),
             websocket::Reconnect::After(ms) => Reconnect::After(millis(ms)),
         }),
+        websocket::Event::Gap(gap) => Event::Gap { key: gap.key.map(Key), missing: gap.missing },
         websocket::Event::Malformed(bad) => Event::Malformed { index: bad.index, text: bad.text },
     }
 }

@@ -45,11 +45,8 @@ pub(super) fn check(found: wit::Description, http: bool, websocket: bool) -> Res
     if found.values.is_empty() {
         return Err("values: none, so nobody would know what its numbers are".to_owned());
     }
-    let origins = found
-        .origins
-        .iter()
-        .map(|text| Origin::parse(text).map_err(|why| format!("origins: {text:?}: {why}")))
-        .collect::<Result<_, _>>()?;
+    let origins: Vec<_> = found.origins.iter().map(|text| origin(text, "origins")).collect::<Result<_, _>>()?;
+    let mirrors = found.mirrors.iter().map(|found| mirror(found, &origins)).collect::<Result<_, _>>()?;
     let settings_schema =
         serde_json::from_str(&found.settings_schema).map_err(|e| format!("settings-schema: not JSON: {e}"))?;
     for (present, exported, interface) in
@@ -62,6 +59,7 @@ pub(super) fn check(found: wit::Description, http: bool, websocket: bool) -> Res
     }
     Ok(Description {
         origins,
+        mirrors,
         settings_schema,
         values: found.values.into_iter().map(convert::value_kind).collect(),
         secrets: found.secrets.into_iter().map(secret).collect::<Result<_, _>>()?,
@@ -74,6 +72,26 @@ pub(super) fn check(found: wit::Description, http: bool, websocket: bool) -> Res
         documentation: found.documentation,
         default_ids: found.default_ids,
     })
+}
+
+fn origin(text: &str, field: &str) -> Result<Origin, String> {
+    Origin::parse(text).map_err(|why| format!("{field}: {text:?}: {why}"))
+}
+
+fn mirror(found: &wit::Mirror, origins: &[Origin]) -> Result<(Origin, Vec<Origin>), String> {
+    let of = origin(&found.origin, "mirrors")?;
+    if !origins.contains(&of) {
+        return Err(format!("mirrors: {of} is not among the origins"));
+    }
+    let instead = found.instead.iter().map(|text| {
+        let instead = origin(text, "mirrors")?;
+        if instead.scheme() == of.scheme() {
+            Ok(instead)
+        } else {
+            Err(format!("mirrors: {instead} has not the scheme of {of}"))
+        }
+    });
+    Ok((of.clone(), instead.collect::<Result<_, _>>()?))
 }
 
 fn secret(found: wit::Secret) -> Result<SecretRequest, String> {

@@ -7,6 +7,9 @@ use crate::metrics::{Outcome as Counted, ProviderMetrics};
 use crate::observation::{Key, Observation, PlausibleTimes, Receipt};
 use crate::store::{Note, ProviderSlots, SlotTable, Written, wall_clock};
 
+/// Most messages that one gap counts for.
+const MAX_MISSING: u64 = 1_000_000;
+
 /// One connection's or poller's way into the store.
 #[derive(Debug)]
 pub(super) struct Intake {
@@ -96,6 +99,18 @@ impl Intake {
         };
         slot.set_note_unless_rejected(Note::Unresolved, &shorten(&format!("unusable value: {why}")));
         self.metrics.outcome(Counted::Unusable);
+    }
+
+    /// The venue's numbers say that messages never arrived.
+    pub(super) fn gap(&mut self, key: Option<Key>, missing: u64) {
+        if let Some(key) = key {
+            let Some(slot) = self.table.get(key) else {
+                return self.unknown_key();
+            };
+            slot.count_missed(missing);
+        }
+        // A venue's first number, or a wrong one, must not make the counter meaningless.
+        self.metrics.outcomes_inc(Counted::Missed, missing.min(MAX_MISSING));
     }
 
     pub(super) fn malformed(&self) {

@@ -390,6 +390,7 @@ impl<O: OpenCodec> Shell<O> {
                 };
                 self.session.handle_reconnect(when, now());
             }
+            Event::Gap { key, missing } => self.intake.gap(key, missing),
             Event::Malformed { text, .. } => {
                 tracing::debug!(provider = %self.setup.status.name, error = %text, "a frame could not be read");
                 self.intake.malformed();

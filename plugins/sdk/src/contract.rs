@@ -94,6 +94,7 @@ impl Default for Description {
             summary: String::new(),
             documentation: String::new(),
             origins: Vec::new(),
+            mirrors: Vec::new(),
             values: Vec::new(),
             default_ids: Vec::new(),
             settings_schema: "{}".to_owned(),

@@ -268,6 +268,7 @@ macro_rules! __export {
                     Event::Reconnect(Reconnect::After(ms)) => {
                         wit::Event::Reconnect(wit::Reconnect::After(ms))
                     }
+                    Event::Gap { key, missing } => wit::Event::Gap(wit::Gap { key, missing }),
                     Event::Malformed { index, text } => {
                         wit::Event::Malformed(wit::MalformedFrame { index, text })
                     }

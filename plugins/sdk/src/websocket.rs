@@ -81,7 +81,15 @@ pub enum Event {
     Ready,
     Alive,
     Reconnect(Reconnect),
-    Malformed { index: u32, text: String },
+    /// `None`: the numbers are the connection's.
+    Gap {
+        key: Option<Key>,
+        missing: u64,
+    },
+    Malformed {
+        index: u32,
+        text: String,
+    },
 }
 
 /// What was wrong with a payload, for people.
@@ -148,6 +156,11 @@ impl Events {
     /// Replace the connection.
     pub fn reconnect(&mut self, when: Reconnect) {
         self.0.push(Event::Reconnect(when));
+    }
+
+    /// So many messages never arrived, of one id or, with `None`, of the connection.
+    pub fn gap(&mut self, key: Option<Key>, missing: u64) {
+        self.0.push(Event::Gap { key, missing });
     }
 
     /// Reads a list of frames with a plugin. The macros call it; so may tests.

@@ -6,53 +6,27 @@ use feedgate_tests::{Fault, Kind, Options};
 use super::{FEEDS, PLUGINS, STREAM, connection, feed, ids_line, mentions, section, venue};
 use crate::support::Running;
 
-/// feed, bad id, words of the venue or the plugin.
-const REJECTED: [(&str, &str, &str); 11] = [
-    ("binance-ws", "BTC-USDT", "invalid stream (code 2)"),
-    ("binance-ws", "BTC USDT", "not a symbol"),
-    ("binance-http", "NOPEUSDT", "Invalid symbol."),
-    ("binance-http", "BTC USDT", "not a symbol"),
-    ("coinbase-ws", "BTCUSD", "not a product"),
-    ("kraken-ws", "NOPE/USD", "Currency pair not supported NOPE/USD"),
-    ("kraken-ws", "NOPE", "not a streamed pair"),
-    ("kraken-http", "NOPEUSD", "EQuery:Unknown asset pair"),
-    ("bitfinex-ws", "tNOPUSD", "symbol: invalid (code 10300)"),
-    ("bitfinex-ws", "BTCUSD", "not a trading pair"),
-    ("coingecko-http", "nope", "left out of 3 answers"),
-];
-
-/// What each feed's venue says when it refuses everything.
-const REFUSALS: [&str; 7] = [
-    "invalid stream",
-    "Invalid symbol",
-    "authentication failure",
-    "not supported",
-    "Unknown asset pair",
-    "invalid",
-    "left out",
-];
-
 /// Connect #390: one bad market of a batch took all markets of its provider. Here it stands between good ones.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_symbol_does_not_poison_its_batch_and_is_not_asked_for_for_ever() {
     let mut config = String::new();
     let mut rows = Vec::new();
-    for (number, (name, bad, words)) in REJECTED.into_iter().enumerate() {
-        let feed = feed(name);
+    let rejected = FEEDS.iter().flat_map(|feed| feed.bad.iter().map(move |(bad, words)| (feed, *bad, *words)));
+    for (number, (feed, bad, words)) in rejected.enumerate() {
         let venue = venue(feed.kind, Options::default()).await;
-        let provider = format!("{name}-{number}");
+        let provider = format!("{}-{number}", feed.name);
         let ids = ids_line(&[feed.ids[0], bad, feed.ids[1]]);
         config += &section(&provider, &venue, &format!("{ids}{}", feed.more));
         rows.push((provider, feed, bad, words, venue));
     }
     let mut closed = Vec::new();
-    for (feed, words) in FEEDS.into_iter().zip(REFUSALS) {
+    for feed in FEEDS {
         let (provider, venue) = (format!("{}-closed", feed.name), venue(feed.kind, Options::default()).await);
         venue.set_fault(Fault::RejectAll);
         config += &section(&provider, &venue, feed.more);
-        closed.push((provider, feed, words, venue));
+        closed.push((provider, feed, venue));
     }
-    let daemon = Running::start(&config, &PLUGINS).await;
+    let daemon = Running::start(&config, PLUGINS).await;
     for (provider, feed, bad, words, _) in &rows {
         let reading = daemon.state(provider, bad, State::Rejected).await;
         assert!(reading.reason.contains(words), "{provider} {bad}: {:?}", reading.reason);
@@ -81,10 +55,10 @@ async fn a_bad_symbol_does_not_poison_its_batch_and_is_not_asked_for_for_ever() 
         assert_eq!(venue.stats().violations, [""; 0], "{provider}");
     }
     // Where everything is refused, every id says so, and nobody dials in a loop.
-    for (provider, feed, words, venue) in closed {
+    for (provider, feed, venue) in closed {
         for id in feed.ids {
             let reading = daemon.state(&provider, id, State::Rejected).await;
-            assert!(reading.reason.contains(words), "{provider}: {:?}", reading.reason);
+            assert!(reading.reason.contains(feed.refusal), "{provider}: {:?}", reading.reason);
         }
         // Coinbase closes a connection without a subscription after five seconds.
         assert!(venue.stats().connects <= 5, "{provider}");

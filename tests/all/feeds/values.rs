@@ -11,15 +11,6 @@ use crate::support::Running;
 /// once served as 1.
 const PRICES: [&str; 4] = ["65114.20", "0.00000012", "12345678901234567890", "0.10"];
 
-/// For each feed: what its values are, and whether the venue gives them a time.
-fn meaning(feed: &str) -> (ValueKind, bool) {
-    match feed {
-        "binance-ws" | "coinbase-ws" | "kraken-ws" => (ValueKind::LastTrade, true),
-        "coingecko-http" => (ValueKind::Index, true),
-        _ => (ValueKind::LastTrade, false),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_value_of_every_venue_arrives_character_for_character_and_zero_is_none() {
     let mut config = String::new();
@@ -27,12 +18,12 @@ async fn every_value_of_every_venue_arrives_character_for_character_and_zero_is_
     for feed in FEEDS {
         let venue = venue(feed.kind, Options::default()).await;
         config += &section(feed.name, &venue, feed.more);
-        let (zero, still) = zero(feed).await;
+        let (zero, still) = zero(*feed).await;
         config += &section(&zero, &still, feed.more);
         rows.push((feed, venue));
         zeros.push((feed, zero, still));
     }
-    let daemon = Running::start(&config, &PLUGINS).await;
+    let daemon = Running::start(&config, PLUGINS).await;
     for (feed, _) in &rows {
         for id in feed.ids {
             daemon.state(feed.name, id, State::Fresh).await;
@@ -43,16 +34,15 @@ async fn every_value_of_every_venue_arrives_character_for_character_and_zero_is_
             venue.push_price(feed.ids[0], price);
         }
         for (feed, _) in &rows {
-            let (kind, has_time) = meaning(feed.name);
             let reading = daemon.value(feed.name, feed.ids[0], price).await;
             assert_eq!(&*reading.reason, "", "{}", feed.name);
             let held = reading.held.expect("it has a value");
-            assert_eq!(held.observed_at.is_some(), has_time, "{}", feed.name);
+            assert_eq!(held.observed_at.is_some(), feed.timed, "{}", feed.name);
             if let Some(time) = held.observed_at {
                 let apart = held.received_at.since(time).max(time.since(held.received_at));
                 assert!(apart < 10_000_000_000, "{}: {} ns from the receipt", feed.name, apart);
             }
-            assert_eq!(daemon.status().provider(feed.name).info().kind, Some(kind), "{}", feed.name);
+            assert_eq!(daemon.status().provider(feed.name).info().kind, Some(feed.value), "{}", feed.name);
         }
     }
     for (feed, venue) in rows {
