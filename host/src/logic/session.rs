@@ -328,7 +328,7 @@ impl Session {
     pub fn handle_rejected(&mut self, key: Key, permanent: bool, now: Instant) {
         self.told_at = Some(now);
         if let Some(subscriptions) = self.subscriptions_mut() {
-            subscriptions.handle_rejected(key);
+            subscriptions.handle_rejected(key, permanent, now);
         }
         if permanent && self.wanted.contains(&key) {
             self.refused.insert(key);
