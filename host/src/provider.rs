@@ -20,7 +20,7 @@ use crate::plugin::{Configured, Plugin};
 use crate::secret::Secrets;
 use crate::status::{ProviderStatus, Status};
 use crate::store::{Note, ProviderSlots, SlotTable};
-use crate::transport::{self, HttpClient, OriginLimits, PollerSetup, SessionSetup, SocketLimits, Wanted};
+use crate::transport::{self, HttpClient, OriginLimits, Places, PollerSetup, SessionSetup, SocketLimits, Wanted};
 
 /// Between the starts of two connections of one provider.
 const STAGGER: Duration = Duration::from_millis(100);
@@ -48,6 +48,8 @@ pub struct Provider {
     ids: Vec<(Arc<str>, Duration)>,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
+    /// How often connections were to be replaced.
+    rotate: watch::Sender<u64>,
     /// Which keys are on which connection.
     spread: Vec<BTreeSet<Key>>,
     sessions: Vec<watch::Sender<Wanted>>,
@@ -64,6 +66,7 @@ struct Parts {
     grants: Arc<Grants>,
     secrets: Arc<Secrets>,
     buckets: Arc<[Bucket]>,
+    places: Arc<Places>,
     origins: Arc<OriginLimits>,
 }
 
@@ -81,18 +84,19 @@ impl Provider {
         let (websocket, http) = transports(&plugin, &config)?;
         check_limits(&plugin, &config)?;
         let ids = wanted_ids(&plugin, &config)?;
-        let grants = Arc::new(Grants::new(
-            description.origins.clone(),
-            config.allow_origins.clone(),
-            config.redirect_origins.clone(),
-        ));
+        let grants =
+            Grants::new(description.origins.clone(), config.allow_origins.clone(), config.redirect_origins.clone());
+        let described = description.mirrors.iter();
+        let described = described.filter(|(of, _)| !config.mirrors.iter().any(|(written, _)| written == of));
+        let grants = Arc::new(grants.with_mirrors(config.mirrors.iter().chain(described).cloned().collect()));
         let secrets = Arc::new(secrets(&plugin, &config)?);
         let client = HttpClient::new(grants.clone(), secrets.clone(), config.http.max_body)?;
         let slots = status.store.provider(name);
         let parts = Parts {
             open: plugin.configured(name.into(), config.settings.clone()),
             status: status.provider(name),
-            buckets: description.buckets.clone().into(),
+            buckets: description.buckets.iter().chain(&config.limits).copied().collect(),
+            places: Arc::new(Places::new(grants.clone())),
             slots,
             client,
             grants,
@@ -108,6 +112,7 @@ impl Provider {
             ids,
             tasks: JoinSet::new(),
             stop: watch::Sender::new(false),
+            rotate: watch::Sender::new(0),
             spread: Vec::new(),
             sessions: Vec::new(),
             poller: None,
@@ -162,13 +167,18 @@ impl Provider {
         for number in self.sessions.len()..self.spread.len() {
             let (wanted, receiver) = watch::channel(share(self.spread.get(number)));
             let setup = self.session(number);
-            self.tasks.spawn(transport::stream(setup, receiver, self.stop.subscribe()));
+            self.tasks.spawn(transport::stream(setup, receiver, self.rotate.subscribe(), self.stop.subscribe()));
             self.sessions.push(wanted);
         }
     }
 
+    /// Replaces every connection, each without a gap; one after another, as the venue's limits allow.
+    pub fn rotate(&self) {
+        self.rotate.send_modify(|count| *count += 1);
+    }
+
     fn session(&self, number: usize) -> SessionSetup<Configured> {
-        let Parts { open, slots, status, client, grants, secrets, buckets, origins } = self.parts.clone();
+        let Parts { open, slots, status, client, grants, secrets, buckets, places, origins } = self.parts.clone();
         let description = self.plugin.description();
         let limits = description.websocket.as_ref().expect("`spread` asked");
         let ours = &self.config.websocket;
@@ -176,9 +186,6 @@ impl Provider {
             interval,
             when: if idle { HeartbeatWhen::Idle } else { HeartbeatWhen::Always },
         });
-        // Before the venue cuts it, and not all connections at once.
-        let max_age = [limits.max_age, ours.max_age].into_iter().flatten().min();
-        let max_age = max_age.map(|age| age.mul_f64(0.90 + 0.08 * rand::random::<f64>()));
         SessionSetup {
             number,
             open,
@@ -200,8 +207,13 @@ impl Provider {
                 ids_per_message: limits.ids_per_message.and_then(|count| NonZeroUsize::new(count.get() as usize)),
                 acknowledges: limits.acknowledges,
                 ack_timeout: ours.ack_timeout,
-                max_age,
+                first_data_timeout: ours.first_data_timeout,
+                max_age: [limits.max_age, ours.max_age].into_iter().flatten().min(),
             },
+            rotation: ours.rotate_between,
+            places,
+            refused_wait: self.config.refused_wait,
+            dial: ours.dial,
             start_delay: STAGGER.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX)),
             socket: SocketLimits { max_message: ours.max_message, write_timeout: ours.write_timeout },
             compression: limits.compression,

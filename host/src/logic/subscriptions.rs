@@ -17,7 +17,7 @@ pub const ASKS: u32 = 3;
 /// How often one connection gives a key up and asks for it anew because nothing came for it.
 pub const REVIVALS: u32 = 2;
 
-/// The least time between two such attempts, doubled after each.
+/// The least time between two such attempts, of one key (doubled after each) or of two.
 const FIRST_REVIVAL_GAP: Duration = Duration::from_secs(30);
 
 /// How long a refusal that may pass is left alone: doubled each time, up to [`LONGEST_REFUSAL`].
@@ -93,6 +93,8 @@ pub struct Subscriptions {
     /// Accepted and silent, and to be given up first. Each is also in `acknowledged` or `given_up`.
     silent: BTreeSet<Key>,
     revivals: BTreeMap<Key, Revivals>,
+    /// No key is given up before this: hundreds of quiet markets must not eat up what the venue allows to be asked.
+    revive_again_at: Option<Instant>,
     /// Not wanted any more, and the venue does not know yet. Each is also in `pending`, `given_up` or
     /// `acknowledged`: should it be wanted again before the venue is told, it is as it was.
     dropped: BTreeSet<Key>,
@@ -122,6 +124,19 @@ struct Revivals {
     not_before: Option<Instant>,
 }
 
+impl Subscription {
+    /// The word used in every output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requested => "requested",
+            Self::Acknowledged => "acknowledged",
+            Self::Unconfirmed { .. } => "unconfirmed",
+            Self::Rejected { permanent: true } => "rejected",
+            Self::Rejected { permanent: false } => "rejected-for-now",
+        }
+    }
+}
+
 impl Subscriptions {
     /// Nothing asked yet; `wanted` is to be.
     pub fn new(rules: SubscriptionRules, wanted: BTreeSet<Key>) -> Self {
@@ -136,6 +151,7 @@ impl Subscriptions {
             refusals: BTreeMap::new(),
             silent: BTreeSet::new(),
             revivals: BTreeMap::new(),
+            revive_again_at: None,
             dropped: BTreeSet::new(),
             sending: None,
         }
@@ -251,6 +267,10 @@ impl Subscriptions {
                 in_vain = true;
                 continue;
             }
+            if self.revive_again_at.is_some_and(|at| now < at) {
+                continue;
+            }
+            self.revive_again_at = Some(later(now, FIRST_REVIVAL_GAP));
             revivals.not_before = Some(later(now, FIRST_REVIVAL_GAP.saturating_mul(1 << revivals.times)));
             revivals.times += 1;
             self.silent.insert(*key);
