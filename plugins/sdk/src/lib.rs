@@ -10,6 +10,7 @@ mod ids;
 pub mod json;
 mod logging;
 mod number;
+mod requests;
 pub mod settings;
 mod time;
 pub mod url;
@@ -25,6 +26,7 @@ pub use ids::Ids;
 pub use log::Level;
 pub use logging::log;
 pub use number::{decimal, mid};
+pub use requests::{Requests, names};
 pub use settings::SettingsError;
 pub use time::rfc3339;
 pub use types::{
