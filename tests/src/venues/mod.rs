@@ -77,6 +77,8 @@ venues! {
     Coinbase = coinbase,
     /// `GET /api/v3/simple/price`.
     CoinGecko = coingecko,
+    /// Gate's spot WebSocket, version 4.
+    Gate = gate,
     /// WebSocket v2, and `GET /0/public/Ticker`.
     Kraken = kraken,
 }
