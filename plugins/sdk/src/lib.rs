@@ -19,7 +19,8 @@ pub mod websocket;
 pub use bindings::feedgate::provider::{description, log, types};
 pub use contract::Plugin;
 pub use description::{
-    Action, Bucket, Compression, Description, Heartbeat, HeartbeatWhen, HttpLimits, Scope, Secret, WebsocketLimits,
+    Action, Bucket, Compression, Description, Heartbeat, HeartbeatWhen, HttpLimits, Mirror, Scope, Secret,
+    WebsocketLimits,
 };
 pub use http::Http;
 pub use ids::Ids;

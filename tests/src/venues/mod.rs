@@ -79,6 +79,8 @@ venues! {
     CoinGecko = coingecko,
     /// Gate's spot WebSocket, version 4.
     Gate = gate,
+    /// HTX' market data WebSocket.
+    Htx = htx,
     /// WebSocket v2, and `GET /0/public/Ticker`.
     Kraken = kraken,
 }
