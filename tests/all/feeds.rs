@@ -86,6 +86,26 @@ const FEEDS: &[Feed] = &[
         refusal: "left out",
     },
     Feed {
+        name: "gate-ws",
+        kind: Kind::Gate,
+        ids: &["BTC_USDT", "ETH_USDT"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE_USDT", "unknown currency pair NOPE_USDT (code 2)"), ("BTCUSDT", "not a currency pair")],
+        refusal: "unknown currency pair",
+    },
+    Feed {
+        name: "htx-ws",
+        kind: Kind::Htx,
+        ids: &["btcusdt", "ethusdt"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("nopeusdt", "invalid topic market.nopeusdt.ticker (bad-request)"), ("BTC-USDT", "not a symbol")],
+        refusal: "invalid topic",
+    },
+    Feed {
         name: "kraken-ws",
         kind: Kind::Kraken,
         ids: &["BTC/USD", "ETH/USD"],
@@ -119,7 +139,7 @@ fn feed(name: &str) -> Feed {
 }
 
 /// All plugins of the table.
-const PLUGINS: &[&str] = &["binance", "bitfinex", "coinbase", "coingecko", "kraken"];
+const PLUGINS: &[&str] = &["binance", "bitfinex", "coinbase", "coingecko", "gate", "htx", "kraken"];
 
 /// A section of the configuration, for a provider that meets this venue in place of the real one.
 fn section(name: &str, venue: &Venue, more: &str) -> String {

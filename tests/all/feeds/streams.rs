@@ -149,6 +149,7 @@ async fn a_venue_that_says_it_restarts_is_connected_to_again() {
     let rows = [
         ("bitfinex-ws", Notice::Restart),
         ("bitfinex-ws", Notice::MaintenanceEnd),
+        ("gate-ws", Notice::Restart),
         // Kraken wants five seconds after maintenance.
         ("kraken-ws", Notice::MaintenanceStart),
     ];
@@ -161,7 +162,7 @@ async fn a_venue_that_says_it_restarts_is_connected_to_again() {
         config += &section(&provider, &venue, STREAM);
         venues.push((provider, feed, notice, venue));
     }
-    let daemon = Running::start(&config, &["bitfinex", "kraken"]).await;
+    let daemon = Running::start(&config, &["bitfinex", "gate", "kraken"]).await;
     for (provider, feed, notice, venue) in &venues {
         daemon.state(provider, feed.ids[0], State::Fresh).await;
         venue.announce(*notice);

@@ -77,6 +77,10 @@ venues! {
     Coinbase = coinbase,
     /// `GET /api/v3/simple/price`.
     CoinGecko = coingecko,
+    /// Gate's spot WebSocket, version 4.
+    Gate = gate,
+    /// HTX' market data WebSocket.
+    Htx = htx,
     /// WebSocket v2, and `GET /0/public/Ticker`.
     Kraken = kraken,
 }
