@@ -94,6 +94,8 @@ pub struct WebSocketConfig {
     /// From the first step to the open connection, requests before it included.
     pub connect_timeout: Duration,
     pub dial: DialLimits,
+    /// Between two attempts to revive ids that are silent on a connection that lives.
+    pub revive_gap: Duration,
     /// `None`: a market may be quiet for ever.
     pub first_data_timeout: Option<Duration>,
     pub idle_timeout: Option<Duration>,
@@ -276,6 +278,7 @@ struct RawWebSocket {
     tls_timeout_ms: Option<u64>,
     handshake_timeout_ms: Option<u64>,
     first_data_timeout_ms: Option<u64>,
+    revive_gap_ms: Option<u64>,
     rotate_between: Option<String>,
     idle_timeout_ms: Option<u64>,
     write_timeout_ms: Option<u64>,
@@ -584,6 +587,8 @@ fn provider(
                 handshake: positive("websocket.handshake_timeout_ms", raw.websocket.handshake_timeout_ms)?
                     .unwrap_or(Duration::from_secs(10)),
             },
+            revive_gap: positive("websocket.revive_gap_ms", raw.websocket.revive_gap_ms)?
+                .unwrap_or(Duration::from_secs(30)),
             first_data_timeout: positive("websocket.first_data_timeout_ms", raw.websocket.first_data_timeout_ms)?,
             rotate_between: rotate_between.transpose()?,
             idle_timeout: positive("websocket.idle_timeout_ms", raw.websocket.idle_timeout_ms)?,

@@ -22,8 +22,9 @@ use crate::status::{ProviderStatus, Status};
 use crate::store::{Note, ProviderSlots, SlotTable};
 use crate::transport::{self, HttpClient, OriginLimits, Places, PollerSetup, SessionSetup, SocketLimits, Wanted};
 
-/// Between the starts of two connections of one provider.
+/// Between the starts of two connections of one provider, and between the first and the last.
 const STAGGER: Duration = Duration::from_millis(100);
+const LONGEST_STAGGER: Duration = Duration::from_secs(5);
 
 /// How long the tasks may take to say goodbye.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -207,6 +208,7 @@ impl Provider {
                 ids_per_message: limits.ids_per_message.and_then(|count| NonZeroUsize::new(count.get() as usize)),
                 acknowledges: limits.acknowledges,
                 ack_timeout: ours.ack_timeout,
+                revive_gap: ours.revive_gap,
                 first_data_timeout: ours.first_data_timeout,
                 max_age: [limits.max_age, ours.max_age].into_iter().flatten().min(),
             },
@@ -214,7 +216,7 @@ impl Provider {
             places,
             refused_wait: self.config.refused_wait,
             dial: ours.dial,
-            start_delay: STAGGER.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX)),
+            start_delay: stagger(number, self.spread.len()),
             socket: SocketLimits { max_message: ours.max_message, write_timeout: ours.write_timeout },
             compression: limits.compression,
             fetch_timeout: description.http.as_ref().map_or(FETCH_TIMEOUT, |http| http.timeout),
@@ -287,6 +289,12 @@ impl Provider {
         }
         self.parts.slots.notify();
     }
+}
+
+/// When the connection of a number starts, of so many: one after another, and never minutes later.
+fn stagger(number: usize, of: usize) -> Duration {
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    STAGGER.min(LONGEST_STAGGER / count(of).max(1)).saturating_mul(count(number))
 }
 
 /// Whether to stream and whether to poll.

@@ -60,10 +60,11 @@ impl Status {
         lock(&self.providers).values().cloned().collect()
     }
 
-    /// What venues have against us, by provider.
-    pub fn troubles(&self) -> Vec<(Arc<str>, Trouble)> {
+    /// Every metric, in the text format.
+    pub fn render_metrics(&self) -> String {
         let providers = self.providers().into_iter();
-        providers.filter_map(|provider| Some((provider.name.clone(), provider.info().trouble?.0))).collect()
+        let trouble = |provider: Arc<ProviderStatus>| Some((provider.name.clone(), provider.info().trouble?.0));
+        self.metrics.render(&self.store, &providers.filter_map(trouble).collect::<Vec<_>>())
     }
 
     /// Forgets a provider that is no longer configured, its values included.

@@ -4,8 +4,11 @@
 
 mod connections;
 mod order;
+mod overlap;
+mod places;
 mod polls;
 mod rejections;
+mod sockets;
 mod streams;
 mod values;
 
@@ -129,6 +132,7 @@ const FEEDS: &[Feed] = &[
 
 /// Waits of milliseconds where there would be seconds.
 const STREAM: &str = "transports = [\"websocket\"]
+refused_wait_ms = 100
 websocket = { backoff_first_ms = 20, backoff_max_ms = 100, connect_timeout_ms = 2000, idle_timeout_ms = 2000 }";
 const POLL: &str = "transports = [\"http\"]
 http = { poll_interval_ms = 50, backoff_first_ms = 20, backoff_max_ms = 100 }";

@@ -19,9 +19,9 @@ use open::Open;
 
 mod open;
 
-/// The least time between two replacements because of a silent id, doubled after each.
-const FIRST_SILENCE_GAP: Duration = Duration::from_secs(5 * 60);
-const LONGEST_SILENCE_GAP: Duration = Duration::from_secs(2 * 60 * 60);
+/// The least time between two replacements because of a silent id, in gaps between two revivals; doubled after each.
+const FIRST_SILENCE_GAP: u32 = 10;
+const LONGEST_SILENCE_GAP: u32 = 240;
 
 /// The rules of a venue, tightened by the operator.
 #[derive(Clone, Debug)]
@@ -46,6 +46,9 @@ pub struct SessionConfig {
     pub acknowledges: bool,
     /// How long such an answer may take, and how long the venue may take to be ready.
     pub ack_timeout: Duration,
+    /// The least time between two attempts to revive silent ids, and a tenth of the least time between two
+    /// replacements of the connection because of one.
+    pub revive_gap: Duration,
     /// How long, from the first subscription on, the connection may give no useful data at all. `None`: a market may
     /// be quiet for ever.
     pub first_data_timeout: Option<Duration>,
@@ -412,11 +415,12 @@ impl Session {
         if !in_vain || self.silence_again_at.is_some_and(|at| now < at) {
             return;
         }
-        let gap = FIRST_SILENCE_GAP.saturating_mul(1 << self.silences.min(16)).min(LONGEST_SILENCE_GAP);
+        let longest = self.config.revive_gap.saturating_mul(LONGEST_SILENCE_GAP);
         // After a long good time it is a new story.
-        if self.silence_again_at.is_some_and(|at| now >= later(at, LONGEST_SILENCE_GAP)) {
+        if self.silence_again_at.is_some_and(|at| now >= later(at, longest)) {
             self.silences = 0;
         }
+        let gap = self.config.revive_gap.saturating_mul(FIRST_SILENCE_GAP << self.silences.min(16)).min(longest);
         self.silences += 1;
         self.silence_again_at = Some(later(now, gap));
         open.replace_by(now, CloseReason::Silence);
@@ -537,6 +541,7 @@ impl Session {
                     ids_per_message: self.config.ids_per_message,
                     acknowledges: self.config.acknowledges,
                     ack_timeout: self.config.ack_timeout,
+                    revive_gap: self.config.revive_gap,
                 };
                 self.state = State::Connecting {
                     deadline: later(now, self.config.connect_timeout),

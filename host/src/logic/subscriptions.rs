@@ -17,9 +17,6 @@ pub const ASKS: u32 = 3;
 /// How often one connection gives a key up and asks for it anew because nothing came for it.
 pub const REVIVALS: u32 = 2;
 
-/// The least time between two such attempts, of one key (doubled after each) or of two.
-const FIRST_REVIVAL_GAP: Duration = Duration::from_secs(30);
-
 /// How long a refusal that may pass is left alone: doubled each time, up to [`LONGEST_REFUSAL`].
 const FIRST_REFUSAL: Duration = Duration::from_secs(60);
 const LONGEST_REFUSAL: Duration = Duration::from_secs(60 * 60);
@@ -61,6 +58,8 @@ pub struct SubscriptionRules {
     pub acknowledges: bool,
     /// How long an answer to the first message may take; twice as long for the second.
     pub ack_timeout: Duration,
+    /// The least time between two attempts to revive a silent key, of one (doubled after each) or of two.
+    pub revive_gap: Duration,
 }
 
 /// The subscriptions of one connection.
@@ -270,8 +269,8 @@ impl Subscriptions {
             if self.revive_again_at.is_some_and(|at| now < at) {
                 continue;
             }
-            self.revive_again_at = Some(later(now, FIRST_REVIVAL_GAP));
-            revivals.not_before = Some(later(now, FIRST_REVIVAL_GAP.saturating_mul(1 << revivals.times)));
+            self.revive_again_at = Some(later(now, self.rules.revive_gap));
+            revivals.not_before = Some(later(now, self.rules.revive_gap.saturating_mul(1 << revivals.times)));
             revivals.times += 1;
             self.silent.insert(*key);
         }
@@ -421,8 +420,12 @@ mod tests {
     }
     use Then::{Add, Rejected, RejectedForGood, Remove, Sent, Silence, Subscribed, Wait};
 
-    const RULES: SubscriptionRules =
-        SubscriptionRules { ids_per_message: None, acknowledges: true, ack_timeout: Duration::from_secs(10) };
+    const RULES: SubscriptionRules = SubscriptionRules {
+        ids_per_message: None,
+        acknowledges: true,
+        ack_timeout: Duration::from_secs(10),
+        revive_gap: Duration::from_secs(30),
+    };
 
     fn write(message: Option<Message>) -> String {
         let (sign, keys) = match message {

@@ -20,7 +20,7 @@ pub(super) struct Intake {
     plausible: PlausibleTimes,
     epoch: u64,
     dirty: bool,
-    /// By key, for streams: when something was last heard of it on this connection, and when it was asked for, on the
+    /// By key, for streams: when something was last heard of it on this connection, and when it was first asked for, on the
     /// store's monotonic clock; 0 for never.
     heard: Vec<u64>,
     asked: Vec<u64>,
@@ -197,7 +197,8 @@ impl Intake {
 
     /// The venue is asked for an id: what was refused before is forgotten.
     pub(super) fn asked(&mut self, key: Key, again: bool, now: u64) {
-        if let Some(asked) = self.asked.get_mut(key.index()) {
+        // To ask again is no sign of life.
+        if let Some(asked) = self.asked.get_mut(key.index()).filter(|asked| **asked == 0) {
             *asked = now;
         }
         if self.quiet {

@@ -13,6 +13,7 @@ const BACKOFF: Duration = Duration::from_millis(40);
 
 /// Everything is old after a third of a second.
 const SHORT: &str = "transports = [\"websocket\"]
+refused_wait_ms = 100
 max_age_ms = 300
 websocket = { backoff_first_ms = 40, backoff_max_ms = 160, connect_timeout_ms = 400, idle_timeout_ms = 400, \
 ack_timeout_ms = 100, max_message_kib = 64 }";

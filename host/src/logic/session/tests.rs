@@ -41,6 +41,7 @@ fn rules() -> SessionConfig {
         ids_per_message: None,
         acknowledges: false,
         ack_timeout: secs(5),
+        revive_gap: secs(30),
         first_data_timeout: None,
         max_age: None,
     }
@@ -735,6 +736,7 @@ impl Walk {
             ids_per_message: None,
             acknowledges: false,
             ack_timeout: millis(1_000, 10_000),
+            revive_gap: millis(1_000, 30_000),
             first_data_timeout: None,
             max_age: None,
         };
