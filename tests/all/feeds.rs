@@ -6,6 +6,7 @@ mod connections;
 mod order;
 mod polls;
 mod rejections;
+mod requests;
 mod streams;
 mod values;
 

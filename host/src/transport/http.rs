@@ -9,6 +9,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 
 use rustls::ClientConfig;
 
+use super::data_url::{self, BadData};
 use crate::codec::{Method, Request, Response};
 use crate::origin::{Admitted, Forbidden, Grants, is_public};
 use crate::secret::{MissingSecret, Secrets};
@@ -18,6 +19,8 @@ const MAX_REDIRECTS: usize = 5;
 /// Why there is no answer.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(super) enum FetchError {
+    #[error(transparent)]
+    Data(#[from] BadData),
     #[error("forbidden: {0}")]
     Forbidden(#[from] Forbidden),
     #[error(transparent)]
@@ -40,6 +43,7 @@ impl FetchError {
     /// The bounded word for metrics.
     pub(super) fn cause(&self) -> &'static str {
         match self {
+            Self::Data(_) => "data-url",
             Self::Forbidden(_) => "forbidden",
             Self::Secret(_) => "secret",
             Self::Header(_) => "header",
@@ -74,6 +78,11 @@ impl HttpClient {
             .build()
             .map_err(|e| e.to_string())?;
         Ok(Self { client, grants, secrets, max_body })
+    }
+
+    /// The answer to a `data:` URL, which goes nowhere; `None` for every other.
+    pub(super) fn answer_itself(&self, request: &Request) -> Option<Result<Response, FetchError>> {
+        Some(data_url::answer(request, self.max_body)?.map_err(FetchError::from))
     }
 
     /// Where the request would go.

@@ -12,6 +12,7 @@ use crate::observation::Key;
 use crate::store::SlotTable;
 
 mod api_client;
+mod data_url;
 mod http;
 mod inflate;
 mod intake;

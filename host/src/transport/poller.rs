@@ -204,14 +204,17 @@ impl<O: OpenCodec> Poller<O> {
         let now = Instant::now();
         let mut sends = Vec::new();
         for PlannedRequest { request, keys } in planned {
+            let own = self.setup.client.answer_itself(&request);
             // A request that may not go out costs its own ids only.
-            let admitted = self.setup.client.admit(&request);
-            let at = match &admitted {
+            let at = match self.setup.client.admit(&request) {
                 Ok(admitted) => self.limiter.reserve(&admitted.origin, Limited::Request, now),
                 Err(_) => now,
             };
             let (client, timeout) = (self.setup.client.clone(), self.setup.timeout);
             sends.push(async move {
+                if let Some(answer) = own {
+                    return (keys, answer);
+                }
                 tokio::time::sleep_until(at).await;
                 (keys, client.send(&request, timeout).await)
             });
