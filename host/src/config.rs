@@ -74,6 +74,8 @@ pub struct HttpConfig {
     pub poll_interval: Option<Duration>,
     pub timeout: Option<Duration>,
     pub max_in_flight: Option<NonZeroU32>,
+    /// `None`: no request is sent twice.
+    pub hedge_after: Option<Duration>,
     pub max_body: usize,
     pub backoff: BackoffConfig,
 }
@@ -212,6 +214,7 @@ struct RawHttp {
     poll_interval_ms: Option<u64>,
     timeout_ms: Option<u64>,
     max_in_flight: Option<u32>,
+    hedge_after_ms: Option<u64>,
     max_body_kib: Option<u32>,
     backoff_first_ms: Option<u64>,
     backoff_max_ms: Option<u64>,
@@ -492,6 +495,7 @@ fn provider(
             poll_interval: positive("http.poll_interval_ms", raw.http.poll_interval_ms)?,
             timeout: positive("http.timeout_ms", raw.http.timeout_ms)?,
             max_in_flight: count("http.max_in_flight", raw.http.max_in_flight)?,
+            hedge_after: positive("http.hedge_after_ms", raw.http.hedge_after_ms)?,
             max_body: kib(raw.http.max_body_kib, 8 << 10),
             backoff: backoff("http.backoff_first_ms", raw.http.backoff_first_ms, raw.http.backoff_max_ms, None)?,
         },

@@ -20,7 +20,7 @@ use crate::plugin::{Configured, Plugin};
 use crate::secret::Secrets;
 use crate::status::{ProviderStatus, Status};
 use crate::store::{Note, ProviderSlots, SlotTable};
-use crate::transport::{self, HttpClient, OriginLimits, PollerSetup, SessionSetup, SocketLimits, Wanted};
+use crate::transport::{self, HttpClient, OriginLimits, Polled, PollerSetup, SessionSetup, SocketLimits, Wanted};
 
 /// Between the starts of two connections of one provider.
 const STAGGER: Duration = Duration::from_millis(100);
@@ -51,7 +51,7 @@ pub struct Provider {
     /// Which keys are on which connection.
     spread: Vec<BTreeSet<Key>>,
     sessions: Vec<watch::Sender<Wanted>>,
-    poller: Option<watch::Sender<Wanted>>,
+    poller: Option<watch::Sender<Polled>>,
 }
 
 /// What all tasks of a provider share.
@@ -87,7 +87,7 @@ impl Provider {
             config.redirect_origins.clone(),
         ));
         let secrets = Arc::new(secrets(&plugin, &config)?);
-        let client = HttpClient::new(grants.clone(), secrets.clone(), config.http.max_body)?;
+        let client = HttpClient::new(grants.clone(), secrets.clone(), origins.clone(), config.http.max_body)?;
         let slots = status.store.provider(name);
         let parts = Parts {
             open: plugin.configured(name.into(), config.settings.clone()),
@@ -142,7 +142,7 @@ impl Provider {
             self.spread(&table);
         }
         if let Some(poller) = &self.poller {
-            poller.send_replace(Wanted { table, keys: BTreeSet::new() });
+            poller.send_replace(self.polled(table));
         }
         Ok(())
     }
@@ -224,11 +224,22 @@ impl Provider {
             schedule: ScheduleConfig { interval, phase: phase_of(slots.name(), interval), backoff: ours.backoff },
             timeout: ours.timeout.unwrap_or(limits.timeout),
             max_in_flight: ours.max_in_flight.unwrap_or(limits.max_in_flight).get() as usize,
+            hedge_after: ours.hedge_after,
+            least_max_age: DEFAULT_MAX_AGE,
             slots,
         };
-        let (wanted, receiver) = watch::channel(Wanted { table, keys: BTreeSet::new() });
+        let (wanted, receiver) = watch::channel(self.polled(table));
         self.tasks.spawn(transport::poll(setup, receiver, self.stop.subscribe()));
         self.poller = Some(wanted);
+    }
+
+    /// An id that is streamed too is not as old as its last poll.
+    fn polled(&self, table: SlotTable) -> Polled {
+        let by_cycle =
+            |id: &str| !self.websocket && self.config.max_age.is_none() && !self.config.max_age_by_id.contains_key(id);
+        let slots = table.iter().filter(|slot| by_cycle(&slot.subscription().id));
+        let aged_by_cycle = slots.map(|slot| slot.key()).collect();
+        Polled { table, aged_by_cycle }
     }
 
     /// Whether its secrets read otherwise now. One that cannot be read changes nothing that runs.
@@ -328,7 +339,8 @@ fn check_limits(plugin: &Plugin, config: &ProviderConfig) -> Result<(), String> 
     }
 }
 
-/// A quiet market trades once a minute; a value that is polled must outlive a poll that fails.
+/// A quiet market trades once a minute; a value that is polled must outlive a poll that fails. Where ids take turns, the
+/// poller makes it longer once it knows how many there are.
 fn default_max_age(plugin: &Plugin, config: &ProviderConfig) -> Duration {
     let polled = transports(plugin, config).is_ok_and(|(websocket, _)| !websocket);
     let interval = plugin.description().http.as_ref().filter(|_| polled).map(|http| http.poll_interval);

@@ -20,6 +20,7 @@
 
 pub mod backoff;
 pub mod rate_limit;
+pub mod rotation;
 pub mod schedule;
 pub mod shard;
 pub mod subscriptions;

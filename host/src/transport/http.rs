@@ -5,13 +5,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 
 use rustls::ClientConfig;
 
 use super::data_url::{self, BadData};
+use super::limiter::OriginLimits;
 use crate::codec::{Method, Request, Response};
-use crate::origin::{Admitted, Forbidden, Grants, is_public};
+use crate::origin::{Admitted, Forbidden, Grants, Origin, is_public};
 use crate::secret::{MissingSecret, Secrets};
 
 const MAX_REDIRECTS: usize = 5;
@@ -27,6 +30,8 @@ pub(super) enum FetchError {
     Secret(#[from] MissingSecret),
     #[error("header {0:?} has a name or a value that HTTP does not allow")]
     Header(String),
+    #[error("{origin} asked for no requests for another {} s", .left.as_secs_f64().ceil())]
+    Paused { origin: Origin, left: Duration },
     #[error("redirected more than {MAX_REDIRECTS} times")]
     Redirects,
     #[error("no answer within {} ms", .0.as_millis())]
@@ -47,6 +52,7 @@ impl FetchError {
             Self::Forbidden(_) => "forbidden",
             Self::Secret(_) => "secret",
             Self::Header(_) => "header",
+            Self::Paused { .. } => "paused",
             Self::Redirects => "redirects",
             Self::Timeout(_) => "timeout",
             Self::TooLarge(_) => "too-large",
@@ -62,14 +68,21 @@ pub struct HttpClient {
     client: reqwest::Client,
     grants: Arc<Grants>,
     secrets: Arc<Secrets>,
+    origins: Arc<OriginLimits>,
     max_body: usize,
 }
 
 impl HttpClient {
-    pub fn new(grants: Arc<Grants>, secrets: Arc<Secrets>, max_body: usize) -> Result<Self, String> {
-        let tls = super::tls::client_config()?;
+    pub fn new(
+        grants: Arc<Grants>,
+        secrets: Arc<Secrets>,
+        origins: Arc<OriginLimits>,
+        max_body: usize,
+    ) -> Result<Self, String> {
+        let mut tls = ClientConfig::clone(&*super::tls::client_config()?);
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(ClientConfig::clone(&tls))
+            .tls_backend_preconfigured(tls)
             .dns_resolver(Resolver { grants: grants.clone() })
             // Each hop is checked by hand.
             .redirect(reqwest::redirect::Policy::none())
@@ -77,7 +90,7 @@ impl HttpClient {
             .user_agent(concat!("feedgate/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|e| e.to_string())?;
-        Ok(Self { client, grants, secrets, max_body })
+        Ok(Self { client, grants, secrets, origins, max_body })
     }
 
     /// The answer to a `data:` URL, which goes nowhere; `None` for every other.
@@ -90,14 +103,41 @@ impl HttpClient {
         Ok(self.grants.admit(&request.url)?)
     }
 
-    /// Sends it and reads the answer, whatever its status. `timeout` bounds the whole.
-    pub(super) async fn send(&self, request: &Request, timeout: Duration) -> Result<Response, FetchError> {
-        let whole = self.follow(request, timeout);
-        tokio::time::timeout(timeout, whole).await.unwrap_or(Err(FetchError::Timeout(timeout)))
+    /// Whether the origin may be asked, as far as anyone in the process knows.
+    pub(super) fn check_pause(&self, origin: &Origin) -> Result<(), FetchError> {
+        match self.origins.paused(origin, Instant::now()) {
+            Some(left) => Err(FetchError::Paused { origin: origin.clone(), left }),
+            None => Ok(()),
+        }
     }
 
-    async fn follow(&self, request: &Request, timeout: Duration) -> Result<Response, FetchError> {
+    /// Sends it and reads the answer, whatever its status. `conditions` are headers of the host's own, for the URL as it
+    /// is asked and not for where it redirects to. `timeout` bounds the whole. Nothing is sent to an origin that asked
+    /// to be left alone, and one that asks for it now is left alone by everyone.
+    pub(super) async fn send(
+        &self,
+        request: &Request,
+        conditions: &[(&'static str, String)],
+        timeout: Duration,
+    ) -> Result<Response, FetchError> {
         let first = admit_filled(&self.grants, &self.secrets, &request.url)?;
+        let origin = first.origin.clone();
+        self.check_pause(&origin)?;
+        let whole = self.follow(request, first, conditions, timeout);
+        let answer = tokio::time::timeout(timeout, whole).await.unwrap_or(Err(FetchError::Timeout(timeout)))?;
+        if let Some(wait) = told_to_wait(&answer) {
+            self.origins.pause(&origin, wait, Instant::now());
+        }
+        Ok(answer)
+    }
+
+    async fn follow(
+        &self,
+        request: &Request,
+        first: Admitted,
+        conditions: &[(&'static str, String)],
+        timeout: Duration,
+    ) -> Result<Response, FetchError> {
         let first_origin = first.origin;
         let mut url = first.url;
         let mut method = request.method;
@@ -106,8 +146,12 @@ impl HttpClient {
             None => None,
         };
         let mut same_origin = true;
-        for _ in 0..=MAX_REDIRECTS {
-            let headers = self.headers(request, same_origin)?;
+        for hop in 0..=MAX_REDIRECTS {
+            let mut headers = self.headers(request, same_origin)?;
+            for (name, value) in conditions.iter().filter(|_| hop == 0) {
+                let value = HeaderValue::from_str(value).map_err(|_| FetchError::Header((*name).to_owned()))?;
+                headers.append(HeaderName::from_static(name), value);
+            }
             let mut sending = match method {
                 Method::Get => self.client.get(url.clone()),
                 Method::Post => self.client.post(url.clone()),
@@ -174,6 +218,26 @@ impl HttpClient {
     }
 }
 
+/// How long a venue that answers "not now" wants to be left alone, where it says so.
+fn told_to_wait(answer: &Response) -> Option<Duration> {
+    if is_busy(answer.status) { retry_after(&answer.headers) } else { None }
+}
+
+/// Whether the status says "not now". 418 is what some venues answer to those who went on after a 429.
+pub(super) fn is_busy(status: u16) -> bool {
+    matches!(status, 418 | 429 | 503)
+}
+
+/// `Retry-After` in both of its forms: seconds, or a date.
+pub(super) fn retry_after(headers: &[(String, String)]) -> Option<Duration> {
+    let (_, value) = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
+    if let Ok(seconds) = value.trim().parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value.trim()).ok()?;
+    Some(date.duration_since(std::time::SystemTime::now()).unwrap_or_default())
+}
+
 /// Decides on a URL as the plugin wrote it, then puts its secrets in; they must not lead elsewhere.
 pub(super) fn admit_filled(grants: &Grants, secrets: &Secrets, url: &str) -> Result<Admitted, FetchError> {
     let admitted = grants.admit(url)?;
@@ -227,5 +291,21 @@ impl reqwest::dns::Resolve for Resolver {
             }
             Ok(Box::new(found.into_iter()) as reqwest::dns::Addrs)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_comes_in_two_forms() {
+        let of = |value: &str| retry_after(&[("Retry-After".to_owned(), value.to_owned())]);
+        assert_eq!(of("120"), Some(Duration::from_secs(120)));
+        assert_eq!(of(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(of("soon"), None);
+        assert_eq!(of("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        let later = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(100));
+        assert!(of(&later).is_some_and(|wait| wait > Duration::from_secs(90) && wait <= Duration::from_secs(100)));
     }
 }

@@ -225,7 +225,7 @@ impl<O: OpenCodec> Shell<O> {
                 let (client, timeout) = (self.setup.client.clone(), self.setup.fetch_timeout);
                 let answer = Box::pin(async move {
                     tokio::time::sleep_until(at).await;
-                    client.send(&request, timeout).await
+                    client.send(&request, &[], timeout).await
                 });
                 self.link = Link::Fetching { codec, fetches: fetches + 1, answer };
             }
@@ -257,8 +257,7 @@ impl<O: OpenCodec> Shell<O> {
         match (happened, std::mem::replace(&mut self.link, Link::Down)) {
             (Happened::Fetched(Ok(response)), Link::Fetching { codec, fetches, .. }) => {
                 self.setup.status.metrics.request(if response.status < 300 { "ok" } else { "status" });
-                if let (418 | 429 | 503, Some(wait)) = (response.status, super::poller::retry_after(&response.headers))
-                {
+                if let (418 | 429 | 503, Some(wait)) = (response.status, super::http::retry_after(&response.headers)) {
                     self.session.handle_retry_after(now(), wait);
                 }
                 self.step(codec, fetches, Some(response)).await;
@@ -274,7 +273,12 @@ impl<O: OpenCodec> Shell<O> {
                 self.link = Link::Up { codec, origin, socket };
                 self.session.handle_opened(now(), overrides);
             }
-            (Happened::Dialed(Err(end)), _) => self.ended = Some(end),
+            (Happened::Dialed(Err(end)), link) => {
+                if let (End::Handshake { retry_after: Some(wait), .. }, Link::Dialing { origin, .. }) = (&end, &link) {
+                    self.setup.origins.pause(origin, *wait, Instant::now());
+                }
+                self.ended = Some(end);
+            }
             (Happened::Heard(heard), link) => {
                 self.link = link;
                 match heard {

@@ -17,8 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
-use super::http::FetchError;
-use super::poller::retry_after;
+use super::http::{FetchError, retry_after};
 use crate::codec::{CodecError, Endpoint, Frame};
 use crate::logic::session::CloseReason;
 use crate::origin::{Admitted, Forbidden};
