@@ -16,6 +16,7 @@ use crate::logic::backoff::BackoffConfig;
 use crate::observation::PlausibleTimes;
 use crate::origin::Origin;
 use crate::plugin::PluginLimits;
+use crate::proxy::Proxy;
 
 /// Everything an operator can say.
 #[derive(Clone, PartialEq, Debug)]
@@ -52,6 +53,7 @@ pub struct ProviderConfig {
     pub plausible: PlausibleTimes,
     pub http: HttpConfig,
     pub websocket: WebSocketConfig,
+    pub network: NetworkConfig,
 }
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -91,6 +93,17 @@ pub struct WebSocketConfig {
     pub max_age: Option<Duration>,
     pub max_message: usize,
     pub backoff: BackoffConfig,
+}
+
+/// How the provider gets out, for both transports.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NetworkConfig {
+    /// `None`: directly. Otherwise the proxy looks names up, so addresses cannot be checked.
+    pub proxy: Option<Proxy>,
+    /// Trusted instead of the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// The certificates to show, and their key.
+    pub client_cert: Option<(PathBuf, PathBuf)>,
 }
 
 /// Why a configuration is refused.
@@ -177,6 +190,7 @@ struct RawProvider {
     max_future_s: Option<u64>,
     http: RawHttp,
     websocket: RawWebSocket,
+    network: RawNetwork,
 }
 
 impl Default for RawProvider {
@@ -197,6 +211,7 @@ impl Default for RawProvider {
             max_future_s: None,
             http: RawHttp::default(),
             websocket: RawWebSocket::default(),
+            network: RawNetwork::default(),
         }
     }
 }
@@ -233,6 +248,15 @@ struct RawWebSocket {
     backoff_first_ms: Option<u64>,
     backoff_max_ms: Option<u64>,
     backoff_reset_after_ms: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawNetwork {
+    proxy: Option<String>,
+    ca_file: Option<PathBuf>,
+    client_cert_file: Option<PathBuf>,
+    client_key_file: Option<PathBuf>,
 }
 
 impl Config {
@@ -471,6 +495,23 @@ fn provider(
             Ok((from, to))
         })
         .collect::<Result<_, _>>()?;
+    let proxy =
+        raw.network.proxy.map(|text| Proxy::parse(&text).map_err(|why| invalid("network.proxy", why.to_owned())));
+    let client_cert = match (raw.network.client_cert_file, raw.network.client_key_file) {
+        (Some(certificate), Some(key)) => Some((base.join(certificate), base.join(key))),
+        (None, None) => None,
+        (Some(_), None) => {
+            return Err(invalid("network.client_cert_file", "wants client_key_file beside it".to_owned()));
+        }
+        (None, Some(_)) => {
+            return Err(invalid("network.client_key_file", "wants client_cert_file beside it".to_owned()));
+        }
+    };
+    let network = NetworkConfig {
+        proxy: proxy.transpose()?,
+        ca_file: raw.network.ca_file.map(|path| base.join(path)),
+        client_cert,
+    };
     let plausible = PlausibleTimes::default();
     let plausible = PlausibleTimes {
         past: raw.max_past_s.map_or(plausible.past, Duration::from_secs),
@@ -491,6 +532,7 @@ fn provider(
         redirect_origins,
         loosen_limits: raw.loosen_limits,
         plausible,
+        network,
         http: HttpConfig {
             poll_interval: positive("http.poll_interval_ms", raw.http.poll_interval_ms)?,
             timeout: positive("http.timeout_ms", raw.http.timeout_ms)?,
@@ -550,7 +592,8 @@ mod tests {
             "autostart = true\n[provider.a]\nmax_age = 5\n",
             "f.toml:3: provider.a.max_age: unknown field `max_age`, expected one of `plugin`, `enabled`, `transports`, \
              `ids`, `max_age_ms`, `max_age_ms_by_id`, `settings`, `secrets`, `allow_origins`, `redirect_origins`, \
-             `loosen_limits`, `max_past_s`, `max_future_s`, `http`, `websocket`",
+             `loosen_limits`, `max_past_s`, `max_future_s`, `http`, `websocket`, \
+             `network`",
         );
         refused(
             "[provider.a.http]\npoll_interval_ms = \"5s\"\n",
@@ -583,6 +626,20 @@ mod tests {
         refused(
             "[provider.a]\n[provider.a.secrets]\nkey = { env = \"A\", file = \"b\" }",
             "f.toml:3: provider.a.secrets.key: wants either env or file",
+        );
+        refused(
+            "[provider.a.network]\nproxy = \"ftp://me:secret@x\"",
+            "f.toml:2: provider.a.network.proxy: must be http://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ before \
+             the host if need be",
+        );
+        refused(
+            "[provider.a.network]\nclient_key_file = \"key.pem\"",
+            "f.toml:2: provider.a.network.client_key_file: wants client_cert_file beside it",
+        );
+        refused(
+            "[provider.a.network]\nca = \"ca.pem\"",
+            "f.toml:2: provider.a.network.ca: unknown field `ca`, expected one of `proxy`, `ca_file`, `client_cert_file`, \
+             `client_key_file`",
         );
         refused("[provider.a]\n[provider.a]", "f.toml:2: provider.a: duplicate key");
     }

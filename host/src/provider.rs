@@ -20,7 +20,9 @@ use crate::plugin::{Configured, Plugin};
 use crate::secret::Secrets;
 use crate::status::{ProviderStatus, Status};
 use crate::store::{Note, ProviderSlots, SlotTable};
-use crate::transport::{self, HttpClient, OriginLimits, Polled, PollerSetup, SessionSetup, SocketLimits, Wanted};
+use crate::transport::{
+    self, HttpClient, Network, OriginLimits, Polled, PollerSetup, SessionSetup, SocketLimits, Wanted,
+};
 
 /// Between the starts of two connections of one provider.
 const STAGGER: Duration = Duration::from_millis(100);
@@ -61,6 +63,7 @@ struct Parts {
     slots: Arc<ProviderSlots>,
     status: Arc<ProviderStatus>,
     client: HttpClient,
+    network: Network,
     grants: Arc<Grants>,
     secrets: Arc<Secrets>,
     buckets: Arc<[Bucket]>,
@@ -87,7 +90,9 @@ impl Provider {
             config.redirect_origins.clone(),
         ));
         let secrets = Arc::new(secrets(&plugin, &config)?);
-        let client = HttpClient::new(grants.clone(), secrets.clone(), origins.clone(), config.http.max_body)?;
+        let network = Network::new(&config.network)?;
+        let max_body = config.http.max_body;
+        let client = HttpClient::new(grants.clone(), secrets.clone(), origins.clone(), &network, max_body)?;
         let slots = status.store.provider(name);
         let parts = Parts {
             open: plugin.configured(name.into(), config.settings.clone()),
@@ -95,6 +100,7 @@ impl Provider {
             buckets: description.buckets.clone().into(),
             slots,
             client,
+            network,
             grants,
             secrets,
             origins,
@@ -168,7 +174,7 @@ impl Provider {
     }
 
     fn session(&self, number: usize) -> SessionSetup<Configured> {
-        let Parts { open, slots, status, client, grants, secrets, buckets, origins } = self.parts.clone();
+        let Parts { open, slots, status, client, network, grants, secrets, buckets, origins } = self.parts.clone();
         let description = self.plugin.description();
         let limits = description.websocket.as_ref().expect("`spread` asked");
         let ours = &self.config.websocket;
@@ -185,6 +191,7 @@ impl Provider {
             slots,
             status,
             client,
+            network,
             grants,
             secrets,
             buckets,
@@ -242,15 +249,18 @@ impl Provider {
         Polled { table, aged_by_cycle }
     }
 
-    /// Whether its secrets read otherwise now. One that cannot be read changes nothing that runs.
+    /// Whether its secrets or certificates read otherwise now. One that cannot be read changes nothing that runs.
     pub fn secrets_changed(&self) -> bool {
-        match secrets(&self.plugin, &self.config) {
-            Ok(secrets) => secrets != *self.parts.secrets,
-            Err(reason) => {
-                tracing::warn!(provider = %self.parts.status.name, reason, "its secrets stay as they were");
-                false
-            }
-        }
+        let secrets = secrets(&self.plugin, &self.config).map(|secrets| secrets != *self.parts.secrets);
+        let files = self.parts.network.files_changed(&self.config.network);
+        [(secrets, "its secrets stay as they were"), (files, "its certificates stay as they were")].into_iter().any(
+            |(changed, otherwise)| {
+                changed.unwrap_or_else(|reason| {
+                    tracing::warn!(provider = %self.parts.status.name, reason, "{otherwise}");
+                    false
+                })
+            },
+        )
     }
 
     /// Whether a task has ended although nobody stopped it; a panic is counted. The provider must then be started

@@ -3,6 +3,7 @@
 //! One daemon serves many rows: each row of a table is a provider with a venue of its own.
 
 mod connections;
+mod network;
 mod order;
 mod polls;
 mod rejections;

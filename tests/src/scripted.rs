@@ -206,9 +206,9 @@ impl ScriptedHttp {
     }
 }
 
-/// What both have in common: an address, a count, and tasks that end with it.
-struct Server {
-    address: SocketAddr,
+/// What all have in common: an address, a count, and tasks that end with it.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     /// TCP connections that were accepted.
     accepts: Arc<AtomicU64>,
     count: watch::Sender<u64>,
@@ -217,7 +217,9 @@ struct Server {
 }
 
 impl Server {
-    async fn start<F>(connect: impl Fn(TcpStream, u64, watch::Sender<u64>) -> F + Send + 'static) -> io::Result<Self>
+    pub(crate) async fn start<F>(
+        connect: impl Fn(TcpStream, u64, watch::Sender<u64>) -> F + Send + 'static,
+    ) -> io::Result<Self>
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -238,7 +240,7 @@ impl Server {
         let _ = self.count.subscribe().wait_for(|count| *count >= least).await;
     }
 
-    async fn shutdown(mut self) {
+    pub(crate) async fn shutdown(mut self) {
         self.closing.send_replace(true);
         shell::join(&mut self.tasks).await;
     }

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use percent_encoding::percent_decode_str;
 
 use crate::codec::{Method, Request, Response};
 
@@ -42,7 +43,8 @@ pub(super) fn answer(request: &Request, max: usize) -> Option<Result<Response, B
 fn read(rest: &str, max: usize) -> Result<Response, BadData> {
     let (kind, data) = rest.split_once(',').ok_or(BadData::NoComma)?;
     let data = data.split('#').next().unwrap_or_default();
-    let bytes = percent_decoded(data);
+    // A `%` that begins no pair of digits stands for itself.
+    let bytes: Vec<u8> = percent_decode_str(data).collect();
     let (kind, body) = match kind.len().checked_sub(";base64".len()).and_then(|at| kind.split_at_checked(at)) {
         Some((kind, end)) if end.eq_ignore_ascii_case(";base64") => {
             (kind, BASE64.decode(bytes).map_err(|_| BadData::Base64)?)
@@ -61,27 +63,6 @@ fn read(rest: &str, max: usize) -> Result<Response, BadData> {
         kind => kind.to_owned(),
     };
     Ok(Response { status: 200, headers: vec![("content-type".to_owned(), kind)], body })
-}
-
-/// `%41` is a byte; a `%` that begins no such pair stands for itself.
-fn percent_decoded(text: &str) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        rest = after;
-        let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        match (first, after) {
-            (b'%', [high, low, after @ ..]) => match (digit(*high), digit(*low)) {
-                (Some(high), Some(low)) => {
-                    decoded.push(high << 4 | low);
-                    rest = after;
-                }
-                _ => decoded.push(b'%'),
-            },
-            _ => decoded.push(*first),
-        }
-    }
-    decoded
 }
 
 #[cfg(test)]

@@ -13,8 +13,10 @@ use rustls::ClientConfig;
 
 use super::data_url::{self, BadData};
 use super::limiter::OriginLimits;
+use super::network::{Network, for_requests, through};
 use crate::codec::{Method, Request, Response};
 use crate::origin::{Admitted, Forbidden, Grants, Origin, is_public};
+use crate::proxy::Proxy;
 use crate::secret::{MissingSecret, Secrets};
 
 const MAX_REDIRECTS: usize = 5;
@@ -69,6 +71,7 @@ pub struct HttpClient {
     grants: Arc<Grants>,
     secrets: Arc<Secrets>,
     origins: Arc<OriginLimits>,
+    proxy: Option<Proxy>,
     max_body: usize,
 }
 
@@ -77,20 +80,25 @@ impl HttpClient {
         grants: Arc<Grants>,
         secrets: Arc<Secrets>,
         origins: Arc<OriginLimits>,
+        network: &Network,
         max_body: usize,
     ) -> Result<Self, String> {
-        let mut tls = ClientConfig::clone(&*super::tls::client_config()?);
+        let mut tls = ClientConfig::clone(network.tls());
         tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        let client = reqwest::Client::builder()
+        let proxy = network.proxy().cloned();
+        let resolver = Resolver { grants: grants.clone(), proxy: proxy.as_ref().map(|proxy| proxy.host.clone()) };
+        let mut client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
-            .dns_resolver(Resolver { grants: grants.clone() })
+            .dns_resolver(resolver)
             // Each hop is checked by hand.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .user_agent(concat!("feedgate/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| e.to_string())?;
-        Ok(Self { client, grants, secrets, origins, max_body })
+            .user_agent(concat!("feedgate/", env!("CARGO_PKG_VERSION")));
+        if let Some(proxy) = &proxy {
+            client = client.proxy(for_requests(proxy)?);
+        }
+        let client = client.build().map_err(|e| e.to_string())?;
+        Ok(Self { client, grants, secrets, origins, proxy, max_body })
     }
 
     /// The answer to a `data:` URL, which goes nowhere; `None` for every other.
@@ -160,7 +168,7 @@ impl HttpClient {
             if let Some(body) = &body {
                 sending = sending.body(body.clone());
             }
-            let answer = sending.send().await.map_err(|e| failed(e, timeout))?;
+            let answer = sending.send().await.map_err(|e| self.failed(e, timeout))?;
             let status = answer.status().as_u16();
             let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, location) else {
@@ -208,13 +216,34 @@ impl HttpClient {
         };
         let headers = answer.headers().iter().filter_map(text).collect();
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|e| failed(e, timeout))? {
+        while let Some(chunk) = answer.chunk().await.map_err(|e| self.failed(e, timeout))? {
             if body.len() + chunk.len() > self.max_body {
                 return Err(too_large);
             }
             body.extend_from_slice(&chunk);
         }
         Ok(Response { status, headers, body })
+    }
+
+    /// The innermost cause says it best; the URL, which may hold a secret, is left out.
+    fn failed(&self, error: reqwest::Error, timeout: Duration) -> FetchError {
+        let error = error.without_url();
+        if error.is_timeout() {
+            return FetchError::Timeout(timeout);
+        }
+        let mut source: &dyn std::error::Error = &error;
+        while let Some(inner) = source.source() {
+            if let Some(forbidden) = inner.downcast_ref::<Forbidden>() {
+                return FetchError::Forbidden(forbidden.clone());
+            }
+            source = inner;
+        }
+        let text = source.to_string();
+        match &self.proxy {
+            Some(proxy) if error.is_connect() => FetchError::Connect(through(proxy, &text)),
+            _ if error.is_connect() => FetchError::Connect(text),
+            _ => FetchError::Transfer(text),
+        }
     }
 }
 
@@ -258,31 +287,16 @@ fn fill_bytes(body: &[u8], secrets: &Secrets) -> Result<Vec<u8>, FetchError> {
     }
 }
 
-/// The innermost cause says it best; the URL, which may hold a secret, is left out.
-fn failed(error: reqwest::Error, timeout: Duration) -> FetchError {
-    let error = error.without_url();
-    if error.is_timeout() {
-        return FetchError::Timeout(timeout);
-    }
-    let mut source: &dyn std::error::Error = &error;
-    while let Some(inner) = source.source() {
-        if let Some(forbidden) = inner.downcast_ref::<Forbidden>() {
-            return FetchError::Forbidden(forbidden.clone());
-        }
-        source = inner;
-    }
-    let text = source.to_string();
-    if error.is_connect() { FetchError::Connect(text) } else { FetchError::Transfer(text) }
-}
-
-/// Looks names up and refuses the addresses that no grant allows.
+/// Looks names up and refuses the addresses that no grant allows. Through a proxy the only name it sees is the proxy's,
+/// which may be at home; the venue's is looked up over there.
 struct Resolver {
     grants: Arc<Grants>,
+    proxy: Option<String>,
 }
 
 impl reqwest::dns::Resolve for Resolver {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let private = self.grants.allows_private(name.as_str());
+        let private = self.grants.allows_private(name.as_str()) || self.proxy.as_deref() == Some(name.as_str());
         Box::pin(async move {
             let host = name.as_str().to_owned();
             let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();

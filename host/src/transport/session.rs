@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
@@ -18,6 +17,7 @@ use super::inflate::inflate;
 use super::intake::{Intake, context};
 use super::limiter::{Limiter, OriginLimits};
 use super::link::{Happened, Link};
+use super::network::Network;
 use super::outbox::Outbox;
 use super::websocket::{End, Heard, SocketLimits, dial};
 use super::{Wanted, stopped};
@@ -51,6 +51,7 @@ pub(crate) struct SessionSetup<O> {
     pub(crate) slots: Arc<ProviderSlots>,
     pub(crate) status: Arc<ProviderStatus>,
     pub(crate) client: HttpClient,
+    pub(crate) network: Network,
     pub(crate) grants: Arc<Grants>,
     pub(crate) secrets: Arc<Secrets>,
     pub(crate) buckets: Arc<[Bucket]>,
@@ -70,14 +71,7 @@ pub(crate) async fn run<O: OpenCodec>(
     mut wanted: watch::Receiver<Wanted>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let tls = match super::tls::client_config() {
-        Ok(tls) => tls,
-        Err(error) => {
-            setup.status.update(|info| info.reason = format!("no TLS: {error}"));
-            return;
-        }
-    };
-    let mut shell = Shell::new(setup, tls, &wanted.borrow_and_update());
+    let mut shell = Shell::new(setup, &wanted.borrow_and_update());
     let mut stopping = false;
     loop {
         while shell.ended.is_none()
@@ -127,7 +121,6 @@ async fn sleep_until(deadline: Option<Instant>) {
 
 struct Shell<O: OpenCodec> {
     setup: SessionSetup<O>,
-    tls: Arc<ClientConfig>,
     session: Session,
     link: Link<O::Codec>,
     intake: Intake,
@@ -149,7 +142,7 @@ struct Shell<O: OpenCodec> {
 }
 
 impl<O: OpenCodec> Shell<O> {
-    fn new(setup: SessionSetup<O>, tls: Arc<ClientConfig>, wanted: &Wanted) -> Self {
+    fn new(setup: SessionSetup<O>, wanted: &Wanted) -> Self {
         let mut intake = Intake::new(setup.slots.clone(), setup.status.metrics.clone(), setup.plausible);
         intake.table = wanted.table.clone();
         let session = Session::new(setup.session.clone(), wanted.keys.clone(), now(), setup.start_delay);
@@ -167,7 +160,6 @@ impl<O: OpenCodec> Shell<O> {
             phase: ("waiting", Instant::now()),
             calls: 0,
             published: None,
-            tls,
             setup,
         }
     }
@@ -245,7 +237,8 @@ impl<O: OpenCodec> Shell<O> {
         self.session.handle_delayed(at.into_std());
         let overrides =
             Overrides { heartbeat_interval: endpoint.heartbeat_interval, idle_timeout: endpoint.idle_timeout };
-        let dialing = dial(admitted, endpoint, self.setup.secrets.clone(), self.tls.clone(), self.setup.socket);
+        let dialing =
+            dial(admitted, endpoint, self.setup.secrets.clone(), self.setup.network.clone(), self.setup.socket);
         let socket = Box::pin(async move {
             tokio::time::sleep_until(at).await;
             dialing.await.map(Box::new)

@@ -6,7 +6,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::{Sink, Stream};
-use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -18,6 +17,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 
 use super::http::{FetchError, retry_after};
+use super::network::{Network, connect_through, through};
 use crate::codec::{CodecError, Endpoint, Frame};
 use crate::logic::session::CloseReason;
 use crate::origin::{Admitted, Forbidden};
@@ -123,23 +123,23 @@ pub struct SocketLimits {
     pub write_timeout: Duration,
 }
 
-/// Dials an endpoint that was admitted: names resolved and checked, then TCP, TLS and the handshake.
+/// Dials an endpoint that was admitted: names resolved and checked, then TCP, TLS and the handshake. Or through a proxy.
 pub(super) async fn dial(
     admitted: Admitted,
     endpoint: Endpoint,
     secrets: Arc<Secrets>,
-    tls: Arc<ClientConfig>,
+    network: Network,
     limits: SocketLimits,
 ) -> Result<Socket, End> {
     let request = request(&admitted, &endpoint, &secrets)?;
-    let stream = connect(&admitted).await?;
+    let stream = connect(&admitted, &network).await?;
     // Small frames go out at once: a heartbeat must not wait for company.
     stream.set_nodelay(true).map_err(|e| End::Connect(e.to_string()))?;
     let config = WebSocketConfig::default()
         .max_message_size(Some(limits.max_message))
         .max_frame_size(Some(limits.max_message))
         .max_write_buffer_size(MAX_UNSENT);
-    let connector = Connector::Rustls(tls);
+    let connector = Connector::Rustls(network.tls().clone());
     let (stream, _) = client_async_tls_with_config(request, stream, Some(config), Some(connector))
         .await
         .map_err(|error| end_of(error, limits.max_message))?;
@@ -167,9 +167,15 @@ fn request(admitted: &Admitted, endpoint: &Endpoint, secrets: &Secrets) -> Resul
     Ok(request)
 }
 
-async fn connect(admitted: &Admitted) -> Result<TcpStream, End> {
-    let host = admitted.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+async fn connect(admitted: &Admitted, network: &Network) -> Result<TcpStream, End> {
+    let host = admitted.url.host_str().unwrap_or_default();
     let port = admitted.url.port_or_known_default().unwrap_or(443);
+    // The proxy looks the name up, so its addresses cannot be checked here.
+    if let Some(proxy) = network.proxy() {
+        let connected = connect_through(proxy, host, port).await;
+        return connected.map_err(|why| End::Connect(through(proxy, &why)));
+    }
+    let host = host.trim_matches(['[', ']']);
     let unresolved = |why: String| End::Resolve { host: host.to_owned(), why };
     let addresses: Vec<SocketAddr> =
         tokio::net::lookup_host((host, port)).await.map_err(|e| unresolved(e.to_string()))?.collect();
@@ -311,7 +317,10 @@ fn end_of(error: Error, max: usize) -> End {
         }
         Error::Capacity(error) => End::TooLarge(error.to_string()),
         Error::WriteBufferFull(_) => End::TooLarge(format!("more than {} KiB wait to be sent", MAX_UNSENT >> 10)),
-        Error::Io(error) => End::Lost(error.to_string()),
+        Error::Io(error) => match error.get_ref() {
+            Some(inner) if inner.is::<rustls::Error>() => End::Tls(inner.to_string()),
+            _ => End::Lost(error.to_string()),
+        },
         Error::Tls(error) => End::Tls(error.to_string()),
         Error::Http(response) => {
             let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
