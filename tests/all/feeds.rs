@@ -3,11 +3,13 @@
 //! One daemon serves many rows: each row of a table is a provider with a venue of its own.
 
 mod connections;
+mod network;
 mod order;
 mod overlap;
 mod places;
 mod polls;
 mod rejections;
+mod requests;
 mod sockets;
 mod streams;
 mod values;
