@@ -83,6 +83,8 @@ venues! {
     Htx = htx,
     /// WebSocket v2, and `GET /0/public/Ticker`.
     Kraken = kraken,
+    /// KuCoin's public WebSocket, and the token that leads to it.
+    Kucoin = kucoin,
 }
 
 impl Kind {
