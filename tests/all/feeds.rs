@@ -138,6 +138,16 @@ const FEEDS: &[Feed] = &[
         bad: &[("NOPE-USDT", "topic /market/ticker:NOPE-USDT is not found (code 404)"), ("BTCUSDT", "not a symbol")],
         refusal: "is not found",
     },
+    Feed {
+        name: "mexc-ws",
+        kind: Kind::Mexc,
+        ids: &["BTCUSDT", "ETHUSDT"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("BTC-USDT", "not a symbol")],
+        refusal: "Blocked!",
+    },
 ];
 
 /// Waits of milliseconds where there would be seconds.
@@ -153,7 +163,7 @@ fn feed(name: &str) -> Feed {
 }
 
 /// All plugins of the table.
-const PLUGINS: &[&str] = &["binance", "bitfinex", "coinbase", "coingecko", "gate", "htx", "kraken", "kucoin"];
+const PLUGINS: &[&str] = &["binance", "bitfinex", "coinbase", "coingecko", "gate", "htx", "kraken", "kucoin", "mexc"];
 
 /// A section of the configuration, for a provider that meets this venue in place of the real one.
 fn section(name: &str, venue: &Venue, more: &str) -> String {

@@ -119,14 +119,14 @@ async fn every_fault_is_named_and_survived_by_bitfinex() {
 async fn a_dropped_subscription_comes_back_after_a_reconnect() {
     let mut config = String::new();
     let mut rows = Vec::new();
-    let names = ["binance-ws", "coinbase-ws", "kraken-ws", "bitfinex-ws", "gate-ws", "htx-ws", "kucoin-ws"];
+    let names = ["binance-ws", "coinbase-ws", "kraken-ws", "bitfinex-ws", "gate-ws", "htx-ws", "kucoin-ws", "mexc-ws"];
     for name in names {
         let feed = feed(name);
         let venue = venue(feed.kind, Options::default()).await;
         config += &section(name, &venue, STREAM);
         rows.push((feed, venue));
     }
-    let plugins = ["binance", "bitfinex", "coinbase", "gate", "htx", "kraken", "kucoin"];
+    let plugins = ["binance", "bitfinex", "coinbase", "gate", "htx", "kraken", "kucoin", "mexc"];
     let daemon = Running::start(&config, &plugins).await;
     for round in 1..=3 {
         for (feed, venue) in &rows {

@@ -85,6 +85,8 @@ venues! {
     Kraken = kraken,
     /// KuCoin's public WebSocket, and the token that leads to it.
     Kucoin = kucoin,
+    /// MEXC' spot market streams.
+    Mexc = mexc,
 }
 
 impl Kind {
