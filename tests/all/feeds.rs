@@ -130,6 +130,26 @@ const FEEDS: &[Feed] = &[
         bad: &[("NOPEUSD", "EQuery:Unknown asset pair")],
         refusal: "Unknown asset pair",
     },
+    Feed {
+        name: "kucoin-ws",
+        kind: Kind::Kucoin,
+        ids: &["BTC-USDT", "ETH-USDT"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE-USDT", "topic /market/ticker:NOPE-USDT is not found (code 404)"), ("BTCUSDT", "not a symbol")],
+        refusal: "is not found",
+    },
+    Feed {
+        name: "mexc-ws",
+        kind: Kind::Mexc,
+        ids: &["BTCUSDT", "ETHUSDT"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("BTC-USDT", "not a symbol")],
+        refusal: "Blocked!",
+    },
 ];
 
 /// Waits of milliseconds where there would be seconds.
@@ -145,7 +165,7 @@ fn feed(name: &str) -> Feed {
 }
 
 /// All plugins of the table.
-const PLUGINS: &[&str] = &["binance", "bitfinex", "coinbase", "coingecko", "gate", "htx", "kraken"];
+const PLUGINS: &[&str] = &["binance", "bitfinex", "coinbase", "coingecko", "gate", "htx", "kraken", "kucoin", "mexc"];
 
 /// A section of the configuration, for a provider that meets this venue in place of the real one.
 fn section(name: &str, venue: &Venue, more: &str) -> String {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use feedgate::replay;
-use serde_json::{Value as Json, value::RawValue};
+use serde_json::{Value as Json, json, value::RawValue};
 
 use crate::support::{plugin, root};
 
@@ -191,6 +191,34 @@ async fn a_recorded_gate_session_is_read_as_it_stands() {
     let pairs = ids("INK_USDT,HAI_ETH,BTC_USDC,NANO_USDT,QTUM3S_USDT,DIS_USDT,NEO_BTC,FAST_USDT,ZKS_ETH,OMG_USDT");
     let found = observed(&events("gate", &recording, &pairs, None).await);
     assert!(expected.len() > 20);
+    assert_eq!(found, expected);
+}
+
+/// The recorder left the token's answer out; it is put in front here.
+#[tokio::test]
+async fn a_recorded_kucoin_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("kucoin.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        let message: Json = serde_json::from_str(&payload).expect("JSON");
+        if message["subject"] == "trade.ticker" {
+            let field = |name: &str| message["data"][name].as_str().expect("text").to_owned();
+            let symbol = message["topic"].as_str().expect("text").rsplit(':').next().unwrap_or_default();
+            expected.push((symbol.to_owned(), field("price"), field("sequence").parse().ok()));
+        }
+    }
+    let url = "https://api.kucoin.com/api/v1/bullet-public";
+    let data = r#"{"code":"200000","data":{"token":"t","instanceServers":[{"endpoint":"wss://push-private.kucoin.com/endpoint","pingInterval":18000,"pingTimeout":10000}]}}"#;
+    let token = json!({ "t": "http", "conn": "http", "ts": 1, "url": url, "status": 200, "data": data });
+    let lines: Vec<String> =
+        replay::open(&recording).expect("readable").lines().map(|line| line.expect("UTF-8")).collect();
+    let (header, rest) = lines.split_first().expect("a recording");
+    let place = tempfile::TempDir::new().expect("a temporary directory");
+    let whole = place.path().join("kucoin.jsonl");
+    std::fs::write(&whole, [&[header.clone(), token.to_string()], rest].concat().join("\n")).expect("writable");
+    let symbols = ids("ANKR-BTC,NRG-BTC,BCHSV-USDT,CAPP-BTC,FET-BTC,SNX-BTC,DAPPT-BTC,COV-BTC,EQZ-BTC,LTX-USDT");
+    let found = observed(&events("kucoin", &whole, &symbols, None).await);
+    assert!(expected.len() > 500);
     assert_eq!(found, expected);
 }
 

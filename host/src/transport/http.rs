@@ -5,9 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION};
 use tokio::time::Instant;
-
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 
 use rustls::ClientConfig;
 
@@ -165,8 +164,11 @@ impl HttpClient {
                 Method::Post => self.client.post(url.clone()),
             }
             .headers(headers);
-            if let Some(body) = &body {
-                sending = sending.body(body.clone());
+            match &body {
+                Some(body) if !body.is_empty() => sending = sending.body(body.clone()),
+                // Not said by itself, and some servers want it said (411).
+                _ if method == Method::Post => sending = sending.header(CONTENT_LENGTH, 0),
+                _ => {}
             }
             let answer = sending.send().await.map_err(|e| self.failed(e, timeout))?;
             let status = answer.status().as_u16();

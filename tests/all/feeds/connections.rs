@@ -3,7 +3,7 @@
 use feedgate::store::State;
 use feedgate_tests::{Kind, Options, Venue};
 
-use super::{ids_line, section, venue};
+use super::{PLUGINS, ids_line, section, venue};
 use crate::support::Running;
 
 const IDS: [&str; 6] = ["BTCUSDT", "ETHUSDT", "SOLUSDT", "BNBUSDT", "XRPUSDT", "DOGEUSDT"];
@@ -106,6 +106,10 @@ async fn hundreds_of_ids_stay_within_the_venues_limits() {
         (Kind::Kraken, 600, "COIN#/USD"),
         (Kind::Coinbase, 300, "COIN#-USD"),
         (Kind::Bitfinex, 60, "tCOIN#:USD"),
+        (Kind::Gate, 450, "COIN#_USDT"),
+        (Kind::Htx, 250, "coin#usdt"),
+        (Kind::Kucoin, 450, "COIN#-USDT"),
+        (Kind::Mexc, 65, "COIN#USDT"),
     ];
     let mut text = String::new();
     let mut venues = Vec::new();
@@ -116,7 +120,7 @@ async fn hundreds_of_ids_stay_within_the_venues_limits() {
         text += &section(kind.name(), &venue, &ids_line(&ids));
         venues.push((kind, count, venue));
     }
-    let daemon = Running::start(&text, &["binance", "kraken", "coinbase", "bitfinex"]).await;
+    let daemon = Running::start(&text, PLUGINS).await;
     for (kind, count, venue) in venues {
         let fresh = || {
             let readings = daemon.status().store.read_provider(kind.name()).unwrap_or_default();

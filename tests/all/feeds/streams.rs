@@ -119,13 +119,15 @@ async fn every_fault_is_named_and_survived_by_bitfinex() {
 async fn a_dropped_subscription_comes_back_after_a_reconnect() {
     let mut config = String::new();
     let mut rows = Vec::new();
-    for name in ["binance-ws", "coinbase-ws", "kraken-ws", "bitfinex-ws"] {
+    let names = ["binance-ws", "coinbase-ws", "kraken-ws", "bitfinex-ws", "gate-ws", "htx-ws", "kucoin-ws", "mexc-ws"];
+    for name in names {
         let feed = feed(name);
         let venue = venue(feed.kind, Options::default()).await;
         config += &section(name, &venue, STREAM);
         rows.push((feed, venue));
     }
-    let daemon = Running::start(&config, &["binance", "bitfinex", "coinbase", "kraken"]).await;
+    let plugins = ["binance", "bitfinex", "coinbase", "gate", "htx", "kraken", "kucoin", "mexc"];
+    let daemon = Running::start(&config, &plugins).await;
     for round in 1..=3 {
         for (feed, venue) in &rows {
             let subscribed = || {
@@ -141,6 +143,29 @@ async fn a_dropped_subscription_comes_back_after_a_reconnect() {
             venue.cut();
         }
     }
+    daemon.stop().await;
+}
+
+/// A token is good for what it was given for: the attempt that asked for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_asked_for_before_every_attempt() {
+    let venue = venue(Kind::Kucoin, Options::default()).await;
+    let daemon = Running::start(&section("kucoin", &venue, STREAM), &["kucoin"]).await;
+    let mut seen = Vec::new();
+    for round in 1..=3 {
+        let subscribed = || {
+            let stats = venue.stats();
+            stats.connects == round && stats.subscribed.contains_key("BTC-USDT")
+        };
+        daemon.until("it is subscribed", |_| subscribed()).await;
+        let stats = venue.stats();
+        assert_eq!(stats.requests, round);
+        seen.push(stats.last_handshake.and_then(|handshake| handshake.parameter("connectId")).expect("an id"));
+        venue.cut();
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 3);
+    assert_eq!(venue.stats().violations, [""; 0]);
     daemon.stop().await;
 }
 

@@ -89,3 +89,19 @@ async fn a_mid_is_exact_and_says_that_it_is_one() {
     assert_eq!(daemon.status().provider("mid").info().kind, Some(ValueKind::Mid));
     daemon.stop().await;
 }
+
+/// Another channel, another message: the latest of several trades, and its own time.
+#[tokio::test(flavor = "multi_thread")]
+async fn deals_are_read_as_well_as_tickers() {
+    let venue = venue(Kind::Mexc, Options::default()).await;
+    let more = format!("settings = {{ source = \"deals\" }}\n{STREAM}");
+    let daemon = Running::start(&section("deals", &venue, &more), &["mexc"]).await;
+    daemon.state("deals", "BTCUSDT", State::Fresh).await;
+    for price in PRICES {
+        venue.push_price("BTCUSDT", price);
+        daemon.value("deals", "BTCUSDT", price).await;
+    }
+    assert_eq!(daemon.status().provider("deals").info().kind, Some(ValueKind::LastTrade));
+    assert_eq!(venue.stats().violations, [""; 0]);
+    daemon.stop().await;
+}

@@ -83,6 +83,10 @@ venues! {
     Htx = htx,
     /// WebSocket v2, and `GET /0/public/Ticker`.
     Kraken = kraken,
+    /// KuCoin's public WebSocket, and the token that leads to it.
+    Kucoin = kucoin,
+    /// MEXC' spot market streams.
+    Mexc = mexc,
 }
 
 impl Kind {
