@@ -128,6 +128,16 @@ const FEEDS: &[Feed] = &[
         bad: &[("NOPEUSD", "EQuery:Unknown asset pair")],
         refusal: "Unknown asset pair",
     },
+    Feed {
+        name: "okx-ws",
+        kind: Kind::Okx,
+        ids: &["BTC-USDT", "ETH-USDT"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE-USDT", "instId:NOPE-USDT doesn't exist"), ("BTCUSDT", "not an instrument")],
+        refusal: "doesn't exist",
+    },
 ];
 
 /// Waits of milliseconds where there would be seconds.
@@ -143,7 +153,7 @@ fn feed(name: &str) -> Feed {
 }
 
 /// All plugins of the table.
-const PLUGINS: &[&str] = &["binance", "bitfinex", "coinbase", "coingecko", "gate", "htx", "kraken"];
+const PLUGINS: &[&str] = &["binance", "bitfinex", "coinbase", "coingecko", "gate", "htx", "kraken", "okx"];
 
 /// A section of the configuration, for a provider that meets this venue in place of the real one.
 fn section(name: &str, venue: &Venue, more: &str) -> String {
@@ -170,7 +180,9 @@ fn connection(daemon: &Running, provider: &str) -> Option<ConnectionInfo> {
 
 /// How many of the client's last messages name an id.
 fn mentions(venue: &Venue, id: &str) -> usize {
-    let quoted = format!("\"{id}");
-    let lower = quoted.to_lowercase();
-    venue.stats().messages.iter().filter(|message| message.contains(&quoted) || message.contains(&lower)).count()
+    // Beside a quotation mark: the beginning of a name, or its end where a channel stands before it.
+    let (beginning, end) = (format!("\"{id}"), format!("{id}\""));
+    let spellings = [beginning.to_lowercase(), end.to_lowercase(), beginning, end];
+    let names = |message: &String| spellings.iter().any(|spelling| message.contains(spelling));
+    venue.stats().messages.iter().filter(|message| names(message)).count()
 }

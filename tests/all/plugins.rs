@@ -218,6 +218,25 @@ async fn the_pings_of_a_recorded_htx_session_are_answered_in_kind() {
 }
 
 #[tokio::test]
+async fn a_recorded_okx_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("okx.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        let message: Json = serde_json::from_str(&payload).expect("JSON");
+        if message["arg"]["channel"] != "tickers" {
+            continue;
+        }
+        for ticker in message["data"].as_array().into_iter().flatten() {
+            let field = |name: &str| ticker[name].as_str().expect("text").to_owned();
+            expected.push((field("instId"), field("last"), None));
+        }
+    }
+    let found = observed(&events("okx", &recording, &ids("BTC-USD-220527,UNI-USD-SWAP,BTC-USDT"), None).await);
+    assert!(expected.len() > 20);
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
 async fn a_session_in_an_old_protocol_gives_nothing_rather_than_something_wrong() {
     let Some(recording) = recordings().map(|place| place.join("kraken.jsonl.zst")) else { return };
     let found = events("kraken", &recording, &ids("KSM/BTC,XMR/USD,ADA/BTC"), None).await;

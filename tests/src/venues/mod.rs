@@ -83,6 +83,8 @@ venues! {
     Htx = htx,
     /// WebSocket v2, and `GET /0/public/Ticker`.
     Kraken = kraken,
+    /// Public tickers over WebSocket v5.
+    Okx = okx,
 }
 
 impl Kind {
