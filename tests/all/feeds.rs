@@ -69,6 +69,16 @@ const FEEDS: &[Feed] = &[
         refusal: "invalid",
     },
     Feed {
+        name: "bybit-ws",
+        kind: Kind::Bybit,
+        ids: &["BTCUSDT", "ETHUSDT"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPEUSDT", "Invalid symbol :[tickers.NOPEUSDT]"), ("BTC-USDT", "not a spot symbol")],
+        refusal: "Invalid symbol",
+    },
+    Feed {
         name: "coinbase-ws",
         kind: Kind::Coinbase,
         ids: &["BTC-USD", "ETH-USD"],
@@ -153,7 +163,7 @@ fn feed(name: &str) -> Feed {
 }
 
 /// All plugins of the table.
-const PLUGINS: &[&str] = &["binance", "bitfinex", "coinbase", "coingecko", "gate", "htx", "kraken", "okx"];
+const PLUGINS: &[&str] = &["binance", "bitfinex", "bybit", "coinbase", "coingecko", "gate", "htx", "kraken", "okx"];
 
 /// A section of the configuration, for a provider that meets this venue in place of the real one.
 fn section(name: &str, venue: &Venue, more: &str) -> String {

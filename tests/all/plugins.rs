@@ -236,6 +236,24 @@ async fn a_recorded_okx_session_is_read_as_it_stands() {
     assert_eq!(found, expected);
 }
 
+/// The recording has derivatives too, on another connection and in messages of the same form.
+#[tokio::test]
+async fn a_recorded_bybit_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("bybit.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        let message: Json = serde_json::from_str(&payload).expect("JSON");
+        let is_ticker = message["topic"].as_str().is_some_and(|topic| topic.starts_with("tickers."));
+        if is_ticker && let Some(price) = message["data"]["lastPrice"].as_str() {
+            let symbol = message["data"]["symbol"].as_str().expect("text");
+            expected.push((symbol.to_owned(), price.to_owned(), message["cs"].as_u64()));
+        }
+    }
+    let found = observed(&events("bybit", &recording, &ids("BTCUSDT,ETHUSDT,SOLUSDT,DOGEUSDT"), None).await);
+    assert!(expected.len() > 100);
+    assert_eq!(found, expected);
+}
+
 #[tokio::test]
 async fn a_session_in_an_old_protocol_gives_nothing_rather_than_something_wrong() {
     let Some(recording) = recordings().map(|place| place.join("kraken.jsonl.zst")) else { return };

@@ -73,6 +73,8 @@ venues! {
     Binance = binance,
     /// Bitfinex' public WebSocket, version 2.
     Bitfinex = bitfinex,
+    /// Public spot tickers, version 5.
+    Bybit = bybit,
     /// Coinbase Advanced Trade's market data WebSocket.
     Coinbase = coinbase,
     /// `GET /api/v3/simple/price`.
