@@ -99,6 +99,16 @@ const FEEDS: &[Feed] = &[
         refusal: "left out",
     },
     Feed {
+        name: "crypto-com-ws",
+        kind: Kind::CryptoCom,
+        ids: &["BTC_USD", "ETH_USD"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE_USD", "Unknown symbol (code 40003)"), ("BTCUSD", "not an instrument")],
+        refusal: "Unknown symbol",
+    },
+    Feed {
         name: "gate-ws",
         kind: Kind::Gate,
         ids: &["BTC_USDT", "ETH_USDT"],
@@ -163,7 +173,7 @@ fn feed(name: &str) -> Feed {
 }
 
 /// All plugins of the table.
-const PLUGINS: &[&str] = &["binance", "bitfinex", "bybit", "coinbase", "coingecko", "gate", "htx", "kraken", "okx"];
+const PLUGINS: &[&str] = &["binance", "bitfinex", "bybit", "coinbase", "coingecko", "crypto-com", "gate", "htx", "kraken", "okx"];
 
 /// A section of the configuration, for a provider that meets this venue in place of the real one.
 fn section(name: &str, venue: &Venue, more: &str) -> String {
@@ -190,9 +200,9 @@ fn connection(daemon: &Running, provider: &str) -> Option<ConnectionInfo> {
 
 /// How many of the client's last messages name an id.
 fn mentions(venue: &Venue, id: &str) -> usize {
-    // Beside a quotation mark: the beginning of a name, or its end where a channel stands before it.
-    let (beginning, end) = (format!("\"{id}"), format!("{id}\""));
-    let spellings = [beginning.to_lowercase(), end.to_lowercase(), beginning, end];
+    // After a quotation mark or the name of a channel.
+    let spellings = [format!("\"{id}"), format!(".{id}\""), format!("_{id}\"")];
+    let spellings: Vec<_> = spellings.iter().flat_map(|spelling| [spelling.clone(), spelling.to_lowercase()]).collect();
     let names = |message: &String| spellings.iter().any(|spelling| message.contains(spelling));
     venue.stats().messages.iter().filter(|message| names(message)).count()
 }

@@ -254,6 +254,28 @@ async fn a_recorded_bybit_session_is_read_as_it_stands() {
     assert_eq!(found, expected);
 }
 
+/// Of the version before, whose tickers have the same form but for numbers that are no strings.
+#[tokio::test]
+async fn a_recorded_crypto_com_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("crypto-com.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        // The price by its text, without a reader of JSON: it follows `"a":` in tickers and nowhere else.
+        if !payload.contains(r#""channel":"ticker""#) {
+            continue;
+        }
+        let after = |name: &str| {
+            let rest = payload.split_once(name).expect("it stands there").1;
+            rest.split([',', '"']).next().expect("something follows").to_owned()
+        };
+        expected.push((after(r#""i":""#), after(r#""a":"#), None));
+    }
+    let symbols = "MATIC_USDT,HNT_USDT,LPT_USDC,GRT_CRO,HOT_USDT,BAND_USDT,SUSHI_USDT,RGT_USDC,FLOW_CRO,ONE_USDT";
+    let found = observed(&events("crypto-com", &recording, &ids(symbols), None).await);
+    assert!(expected.len() > 1_000);
+    assert_eq!(found, expected);
+}
+
 #[tokio::test]
 async fn a_session_in_an_old_protocol_gives_nothing_rather_than_something_wrong() {
     let Some(recording) = recordings().map(|place| place.join("kraken.jsonl.zst")) else { return };

@@ -79,6 +79,8 @@ venues! {
     Coinbase = coinbase,
     /// `GET /api/v3/simple/price`.
     CoinGecko = coingecko,
+    /// Tickers of the Crypto.com Exchange.
+    CryptoCom = crypto_com,
     /// Gate's spot WebSocket, version 4.
     Gate = gate,
     /// HTX' market data WebSocket.
