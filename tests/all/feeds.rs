@@ -69,6 +69,26 @@ const FEEDS: &[Feed] = &[
         refusal: "invalid",
     },
     Feed {
+        name: "bitstamp-ws",
+        kind: Kind::Bitstamp,
+        ids: &["BTC/USD", "ETH/USD"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("BTC USD", "not a market")],
+        refusal: "Invalid channel provided.",
+    },
+    Feed {
+        name: "bitstamp-http",
+        kind: Kind::Bitstamp,
+        ids: &["BTC/USD", "ETH/USD"],
+        more: SLOW_POLL,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE/USD", "left out of 3 answers"), ("BTC USD", "not a market")],
+        refusal: "left out",
+    },
+    Feed {
         name: "bybit-ws",
         kind: Kind::Bybit,
         ids: &["BTCUSDT", "ETHUSDT"],
@@ -173,7 +193,19 @@ fn feed(name: &str) -> Feed {
 }
 
 /// All plugins of the table.
-const PLUGINS: &[&str] = &["binance", "bitfinex", "bybit", "coinbase", "coingecko", "crypto-com", "gate", "htx", "kraken", "okx"];
+const PLUGINS: &[&str] = &[
+    "binance",
+    "bitfinex",
+    "bitstamp",
+    "bybit",
+    "coinbase",
+    "coingecko",
+    "crypto-com",
+    "gate",
+    "htx",
+    "kraken",
+    "okx",
+];
 
 /// A section of the configuration, for a provider that meets this venue in place of the real one.
 fn section(name: &str, venue: &Venue, more: &str) -> String {

@@ -236,6 +236,26 @@ async fn a_recorded_okx_session_is_read_as_it_stands() {
     assert_eq!(found, expected);
 }
 
+#[tokio::test]
+async fn a_recorded_bitstamp_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("bitstamp.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        let message: Json = serde_json::from_str(&payload).expect("JSON");
+        if message["event"] == "trade" {
+            let market = message["channel"].as_str().and_then(|channel| channel.strip_prefix("live_trades_"));
+            let price = message["data"]["price_str"].as_str().expect("text").to_owned();
+            expected.push((market.expect("a channel of trades").to_owned(), price, None));
+        }
+    }
+    let markets = "sgbeur,ethusd,xrpeur,bateur,usdteur,usdtusd,xlmgbp,adaeur,batbtc,galaeur";
+    // Other answers over HTTP in the recording are none of this plugin's.
+    let events = events("bitstamp", &recording, &ids(markets), None).await;
+    let streamed: Vec<Json> = events.into_iter().filter(|event| event["conn"] == "BITSTAMP.ws.1").collect();
+    assert!(expected.len() >= 10);
+    assert_eq!(observed(&streamed), expected);
+}
+
 /// The recording has derivatives too, on another connection and in messages of the same form.
 #[tokio::test]
 async fn a_recorded_bybit_session_is_read_as_it_stands() {

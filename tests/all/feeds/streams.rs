@@ -150,7 +150,9 @@ async fn a_venue_that_says_it_restarts_is_connected_to_again() {
     let rows = [
         ("bitfinex-ws", Notice::Restart),
         ("bitfinex-ws", Notice::MaintenanceEnd),
+        ("bitstamp-ws", Notice::Restart),
         ("gate-ws", Notice::Restart),
+        ("okx-ws", Notice::Restart),
         // Kraken wants five seconds after maintenance.
         ("kraken-ws", Notice::MaintenanceStart),
     ];
@@ -163,7 +165,7 @@ async fn a_venue_that_says_it_restarts_is_connected_to_again() {
         config += &section(&provider, &venue, STREAM);
         venues.push((provider, feed, notice, venue));
     }
-    let daemon = Running::start(&config, &["bitfinex", "gate", "kraken"]).await;
+    let daemon = Running::start(&config, &["bitfinex", "bitstamp", "gate", "kraken", "okx"]).await;
     for (provider, feed, notice, venue) in &venues {
         daemon.state(provider, feed.ids[0], State::Fresh).await;
         venue.announce(*notice);

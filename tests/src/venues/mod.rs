@@ -73,6 +73,8 @@ venues! {
     Binance = binance,
     /// Bitfinex' public WebSocket, version 2.
     Bitfinex = bitfinex,
+    /// Live trades, and `GET /api/v2/ticker/`.
+    Bitstamp = bitstamp,
     /// Public spot tickers, version 5.
     Bybit = bybit,
     /// Coinbase Advanced Trade's market data WebSocket.
