@@ -3,12 +3,10 @@
 mod stream;
 
 use feedgate_sdk::{
-    Action, Bucket, Description, Heartbeat, HeartbeatWhen, Ids, Plugin, Scope, SettingsError, ValueKind,
+    Action, Bucket, Description, Heartbeat, HeartbeatWhen, Ids, Plugin, Requests, Scope, SettingsError, ValueKind,
     WebsocketLimits, settings,
 };
 use serde::Deserialize;
-
-use self::stream::Requests;
 
 feedgate_sdk::websocket_provider!(Bybit);
 

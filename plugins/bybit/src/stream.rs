@@ -1,12 +1,12 @@
 //! The topics `tickers.SYMBOL`, and the answers to requests, which stand or fall as a whole.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
+    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
     WebSocket,
     json::{Number, object},
-    log,
+    log, names,
     websocket::Step,
 };
 use serde::Deserialize;
@@ -17,27 +17,6 @@ use crate::Bybit;
 pub(crate) const ORIGIN: &str = "wss://stream.bybit.com";
 
 const CHANNEL: &str = "tickers.";
-
-/// The requests that wait for their answer, by number: the symbols of each.
-#[derive(Default)]
-pub(crate) struct Requests {
-    last: u64,
-    waiting: BTreeMap<u64, Vec<String>>,
-}
-
-impl Requests {
-    fn frame(&mut self, operation: &str, symbols: &[String]) -> Frame {
-        self.last += 1;
-        let topics: Vec<String> = symbols.iter().map(|symbol| format!("{CHANNEL}{symbol}")).collect();
-        Frame::json(&json!({ "req_id": self.last.to_string(), "op": operation, "args": topics }))
-    }
-
-    fn subscribe(&mut self, symbols: Vec<String>) -> Frame {
-        let frame = self.frame("subscribe", &symbols);
-        self.waiting.insert(self.last, symbols);
-        frame
-    }
-}
 
 /// What answers and pushes have between them.
 #[derive(Deserialize)]
@@ -82,17 +61,21 @@ impl WebSocket for Bybit {
         if !impossible.is_empty() {
             return Err(Error::Rejected(impossible));
         }
-        let mut symbols: Vec<String> =
-            subscriptions.iter().map(|subscription| self.ids.add(subscription).to_owned()).collect();
-        symbols.sort_unstable();
-        symbols.dedup();
-        Ok(vec![self.requests.subscribe(symbols)])
+        let add = |subscription: &Subscription| {
+            self.ids.add(subscription);
+            subscription.key
+        };
+        let keys = subscriptions.iter().map(add).collect();
+        Ok(vec![self.ask(keys)])
     }
 
     fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
         let unused: Vec<String> =
             subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
-        Ok(if unused.is_empty() { Vec::new() } else { vec![self.requests.frame("unsubscribe", &unused)] })
+        if unused.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![request(self.requests.number(), "unsubscribe", unused.iter().map(String::as_str))])
     }
 
     fn heartbeat(&mut self, _: &Context) -> Vec<Frame> {
@@ -107,9 +90,7 @@ impl WebSocket for Bybit {
         match (message.op.as_deref(), message.success) {
             (Some("ping" | "pong"), _) => events.alive(),
             (Some("subscribe"), Some(true)) => {
-                for symbol in self.answered(&message).unwrap_or_default() {
-                    self.ids.keys(&symbol).iter().for_each(|&key| events.subscribed(key));
-                }
+                self.answered(&message).into_iter().for_each(|key| events.subscribed(key));
             }
             (Some("subscribe"), Some(false)) => self.refused(&message, events),
             _ => {}
@@ -135,46 +116,51 @@ impl Bybit {
         Ok(())
     }
 
-    /// The symbols of the request that a message answers.
-    fn answered(&mut self, message: &Message<'_>) -> Option<Vec<String>> {
-        self.requests.waiting.remove(&message.req_id.as_ref()?.parse().ok()?)
+    fn ask(&mut self, keys: Vec<Key>) -> Frame {
+        let number = self.requests.wait(keys.clone());
+        request(number, "subscribe", keys.iter().filter_map(|&key| self.ids.symbol(key)))
+    }
+
+    /// The keys of the request that a message answers, but for those that were given up in the meantime.
+    fn answered(&mut self, message: &Message<'_>) -> Vec<Key> {
+        let number = message.req_id.as_ref().and_then(|number| number.parse().ok());
+        let mut keys = number.map(|number| self.requests.answered(number)).unwrap_or_default();
+        keys.retain(|&key| self.ids.symbol(key).is_some());
+        keys
     }
 
     /// The venue refused a request as a whole. Its words name the first topic that it did not like: that one has its
     /// answer, and the others are asked for again. Where they name none, all wait for the host's smaller portions.
     fn refused(&mut self, message: &Message<'_>, events: &mut Events) {
         let words = message.ret_msg.as_deref().unwrap_or("no reason given");
-        let Some(mut symbols) = self.answered(message) else {
+        let keys = self.answered(message);
+        if keys.is_empty() {
             log(Level::Warn, &format!("the venue refused no known request: {words}"));
             return;
-        };
+        }
         let unknown = words.contains("handler not found") || words.contains("nvalid symbol");
-        let blamed = symbols.iter().position(|symbol| names(words, symbol));
-        let (refused, permanent) = match blamed {
-            Some(at) => (vec![symbols.swap_remove(at)], unknown),
-            None => {
-                let alone = symbols.len() == 1;
-                (std::mem::take(&mut symbols), alone && unknown)
-            }
-        };
-        for &key in refused.iter().flat_map(|symbol| self.ids.keys(symbol)) {
+        let symbol = |key: Key| self.ids.symbol(key).unwrap_or_default();
+        let alone = keys.windows(2).all(|pair| matches!(pair, [one, other] if symbol(*one) == symbol(*other)));
+        let (named, others): (Vec<_>, Vec<_>) = keys.iter().partition(|&&key| names(words, symbol(key)));
+        let (refused, again, permanent) =
+            if named.is_empty() { (others, Vec::new(), alone && unknown) } else { (named, others, unknown) };
+        for key in refused {
             if words.contains("already subscribed") {
                 events.subscribed(key);
             } else {
                 events.rejected(Rejection { key, reason: words.to_owned(), permanent });
             }
         }
-        // What was given up in the meantime is not asked for again.
-        symbols.retain(|symbol| !self.ids.keys(symbol).is_empty());
-        symbols.sort_unstable();
-        if !symbols.is_empty() {
-            events.reply(self.requests.subscribe(symbols));
+        if !again.is_empty() {
+            events.reply(self.ask(again));
         }
     }
 }
 
-/// Whether words name a symbol: `error:handler not found,topic:tickers.NOPEUSDT`, `Invalid symbol :[tickers.NOPEUSDT]`,
-/// `Invalid symbol :[NOPEUSDT]`.
-fn names(words: &str, symbol: &str) -> bool {
-    words.split(|part: char| !part.is_alphanumeric()).any(|word| word == symbol)
+fn request<'a>(number: u64, operation: &str, symbols: impl Iterator<Item = &'a str>) -> Frame {
+    let mut topics: Vec<String> = symbols.map(|symbol| format!("{CHANNEL}{symbol}")).collect();
+    // Two ids may be one symbol.
+    topics.sort_unstable();
+    topics.dedup();
+    Frame::json(&json!({ "req_id": number.to_string(), "op": operation, "args": topics }))
 }
