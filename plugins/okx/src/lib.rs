@@ -5,7 +5,7 @@ mod stream;
 use std::collections::BTreeMap;
 
 use feedgate_sdk::{
-    Action, Bucket, Description, Heartbeat, HeartbeatWhen, Ids, Plugin, Scope, SettingsError, ValueKind,
+    Action, Bucket, Description, Heartbeat, HeartbeatWhen, Ids, Mirror, Plugin, Scope, SettingsError, ValueKind,
     WebsocketLimits, settings,
 };
 use serde::Deserialize;
@@ -32,7 +32,8 @@ impl Plugin for Okx {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             summary: "OKX: the last price".to_owned(),
             documentation: "https://www.okx.com/docs-v5/en/".to_owned(),
-            origins: vec![stream::ORIGIN.to_owned()],
+            origins: vec![stream::ORIGIN.to_owned(), stream::MIRROR.to_owned()],
+            mirrors: vec![Mirror { origin: stream::ORIGIN.to_owned(), instead: vec![stream::MIRROR.to_owned()] }],
             values: vec![ValueKind::LastTrade],
             default_ids: vec!["BTC-USDT".to_owned(), "ETH-USDT".to_owned()],
             settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),

@@ -15,6 +15,8 @@ use serde_json::{Value, json, value::RawValue};
 use crate::Okx;
 
 pub(crate) const ORIGIN: &str = "wss://ws.okx.com:8443";
+/// The same for clients in the cloud of another company, and for everybody else.
+pub(crate) const MIRROR: &str = "wss://wsaws.okx.com:8443";
 
 const CHANNEL: &str = "tickers";
 

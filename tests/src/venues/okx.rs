@@ -19,7 +19,7 @@ use crate::venues::Profile;
 
 pub(super) const PROFILE: Profile = Profile {
     name: "okx",
-    origins: &["wss://ws.okx.com:8443"],
+    origins: &["wss://ws.okx.com:8443", "wss://wsaws.okx.com:8443"],
     prices: PRICES,
     connects: Some((3, 1)),
     open,
