@@ -14,6 +14,8 @@ mod sockets;
 mod streams;
 mod values;
 
+use std::collections::BTreeSet;
+
 use feedgate::observation::ValueKind;
 use feedgate::status::ConnectionInfo;
 use feedgate_tests::{Kind, Venue};
@@ -41,16 +43,6 @@ struct Feed {
 /// Every venue over every transport that it has. Some limit requests; the others may be asked often.
 const FEEDS: &[Feed] = &[
     Feed {
-        name: "binance-ws",
-        kind: Kind::Binance,
-        ids: &["BTCUSDT", "ETHUSDT"],
-        more: STREAM,
-        value: ValueKind::LastTrade,
-        timed: true,
-        bad: &[("BTC-USDT", "invalid stream (code 2)"), ("BTC USDT", "not a symbol")],
-        refusal: "invalid stream",
-    },
-    Feed {
         name: "binance-http",
         kind: Kind::Binance,
         ids: &["BTCUSDT", "ETHUSDT"],
@@ -61,6 +53,16 @@ const FEEDS: &[Feed] = &[
         refusal: "Invalid symbol",
     },
     Feed {
+        name: "binance-ws",
+        kind: Kind::Binance,
+        ids: &["BTCUSDT", "ETHUSDT"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("BTC-USDT", "invalid stream (code 2)"), ("BTC USDT", "not a symbol")],
+        refusal: "invalid stream",
+    },
+    Feed {
         name: "bitfinex-ws",
         kind: Kind::Bitfinex,
         ids: &["tBTCUSD", "tETHUSD"],
@@ -69,6 +71,36 @@ const FEEDS: &[Feed] = &[
         timed: false,
         bad: &[("tNOPUSD", "symbol: invalid (code 10300)"), ("BTCUSD", "not a trading pair")],
         refusal: "invalid",
+    },
+    Feed {
+        name: "bitstamp-http",
+        kind: Kind::Bitstamp,
+        ids: &["BTC/USD", "ETH/USD"],
+        more: SLOW_POLL,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE/USD", "left out of 3 answers"), ("BTC USD", "not a market")],
+        refusal: "left out",
+    },
+    Feed {
+        name: "bitstamp-ws",
+        kind: Kind::Bitstamp,
+        ids: &["BTC/USD", "ETH/USD"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("BTC USD", "not a market")],
+        refusal: "Invalid channel provided.",
+    },
+    Feed {
+        name: "bybit-ws",
+        kind: Kind::Bybit,
+        ids: &["BTCUSDT", "ETHUSDT"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPEUSDT", "Invalid symbol :[tickers.NOPEUSDT]"), ("BTC-USDT", "not a spot symbol")],
+        refusal: "Invalid symbol",
     },
     Feed {
         name: "coinbase-ws",
@@ -91,6 +123,16 @@ const FEEDS: &[Feed] = &[
         refusal: "left out",
     },
     Feed {
+        name: "crypto-com-ws",
+        kind: Kind::CryptoCom,
+        ids: &["BTC_USD", "ETH_USD"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE_USD", "Unknown symbol (code 40003)"), ("BTCUSD", "not an instrument")],
+        refusal: "Unknown symbol",
+    },
+    Feed {
         name: "gate-ws",
         kind: Kind::Gate,
         ids: &["BTC_USDT", "ETH_USDT"],
@@ -111,16 +153,6 @@ const FEEDS: &[Feed] = &[
         refusal: "invalid topic",
     },
     Feed {
-        name: "kraken-ws",
-        kind: Kind::Kraken,
-        ids: &["BTC/USD", "ETH/USD"],
-        more: STREAM,
-        value: ValueKind::LastTrade,
-        timed: true,
-        bad: &[("NOPE/USD", "Currency pair not supported NOPE/USD"), ("NOPE", "not a streamed pair")],
-        refusal: "not supported",
-    },
-    Feed {
         name: "kraken-http",
         kind: Kind::Kraken,
         ids: &["BTC/USD", "ETH/USD"],
@@ -129,6 +161,16 @@ const FEEDS: &[Feed] = &[
         timed: false,
         bad: &[("NOPEUSD", "EQuery:Unknown asset pair")],
         refusal: "Unknown asset pair",
+    },
+    Feed {
+        name: "kraken-ws",
+        kind: Kind::Kraken,
+        ids: &["BTC/USD", "ETH/USD"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE/USD", "Currency pair not supported NOPE/USD"), ("NOPE", "not a streamed pair")],
+        refusal: "not supported",
     },
     Feed {
         name: "kucoin-ws",
@@ -150,6 +192,16 @@ const FEEDS: &[Feed] = &[
         bad: &[("BTC-USDT", "not a symbol")],
         refusal: "Blocked!",
     },
+    Feed {
+        name: "okx-ws",
+        kind: Kind::Okx,
+        ids: &["BTC-USDT", "ETH-USDT"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE-USDT", "instId:NOPE-USDT doesn't exist"), ("BTCUSDT", "not an instrument")],
+        refusal: "doesn't exist",
+    },
 ];
 
 /// Waits of milliseconds where there would be seconds.
@@ -165,7 +217,10 @@ fn feed(name: &str) -> Feed {
 }
 
 /// All plugins of the table.
-const PLUGINS: &[&str] = &["binance", "bitfinex", "coinbase", "coingecko", "gate", "htx", "kraken", "kucoin", "mexc"];
+fn plugins() -> Vec<&'static str> {
+    let names: BTreeSet<_> = FEEDS.iter().map(|feed| feed.kind.name()).collect();
+    names.into_iter().collect()
+}
 
 /// A section of the configuration, for a provider that meets this venue in place of the real one.
 fn section(name: &str, venue: &Venue, more: &str) -> String {
@@ -190,9 +245,10 @@ fn connection(daemon: &Running, provider: &str) -> Option<ConnectionInfo> {
     daemon.status().provider(provider).info().connections.get(&0).cloned()
 }
 
-/// How many of the client's last messages name an id.
+/// How many of the client's last messages name an id, after a quotation mark or the name of a channel.
 fn mentions(venue: &Venue, id: &str) -> usize {
-    let quoted = format!("\"{id}");
-    let lower = quoted.to_lowercase();
-    venue.stats().messages.iter().filter(|message| message.contains(&quoted) || message.contains(&lower)).count()
+    let spellings = [format!("\"{id}"), format!(".{id}\""), format!("_{id}\"")];
+    let spellings: Vec<_> = spellings.iter().flat_map(|spelling| [spelling.clone(), spelling.to_lowercase()]).collect();
+    let names = |message: &String| spellings.iter().any(|spelling| message.contains(spelling));
+    venue.stats().messages.iter().filter(|message| names(message)).count()
 }

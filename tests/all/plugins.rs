@@ -264,3 +264,82 @@ fn files(of: &Path) -> Vec<PathBuf> {
     found.sort();
     found
 }
+
+#[tokio::test]
+async fn a_recorded_okx_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("okx.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        let message: Json = serde_json::from_str(&payload).expect("JSON");
+        if message["arg"]["channel"] != "tickers" {
+            continue;
+        }
+        for ticker in message["data"].as_array().into_iter().flatten() {
+            let field = |name: &str| ticker[name].as_str().expect("text").to_owned();
+            expected.push((field("instId"), field("last"), None));
+        }
+    }
+    let found = observed(&events("okx", &recording, &ids("BTC-USD-220527,UNI-USD-SWAP,BTC-USDT"), None).await);
+    assert!(expected.len() > 20);
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_recorded_bitstamp_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("bitstamp.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        let message: Json = serde_json::from_str(&payload).expect("JSON");
+        if message["event"] == "trade" {
+            let market = message["channel"].as_str().and_then(|channel| channel.strip_prefix("live_trades_"));
+            let price = message["data"]["price_str"].as_str().expect("text").to_owned();
+            expected.push((market.expect("a channel of trades").to_owned(), price, None));
+        }
+    }
+    let markets = "sgbeur,ethusd,xrpeur,bateur,usdteur,usdtusd,xlmgbp,adaeur,batbtc,galaeur";
+    // Other answers over HTTP in the recording are none of this plugin's.
+    let events = events("bitstamp", &recording, &ids(markets), None).await;
+    let streamed: Vec<Json> = events.into_iter().filter(|event| event["conn"] == "BITSTAMP.ws.1").collect();
+    assert!(expected.len() >= 10);
+    assert_eq!(observed(&streamed), expected);
+}
+
+/// The recording has derivatives too, on another connection and in messages of the same form.
+#[tokio::test]
+async fn a_recorded_bybit_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("bybit.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        let message: Json = serde_json::from_str(&payload).expect("JSON");
+        let is_ticker = message["topic"].as_str().is_some_and(|topic| topic.starts_with("tickers."));
+        if is_ticker && let Some(price) = message["data"]["lastPrice"].as_str() {
+            let symbol = message["data"]["symbol"].as_str().expect("text");
+            expected.push((symbol.to_owned(), price.to_owned(), message["cs"].as_u64()));
+        }
+    }
+    let found = observed(&events("bybit", &recording, &ids("BTCUSDT,ETHUSDT,SOLUSDT,DOGEUSDT"), None).await);
+    assert!(expected.len() > 100);
+    assert_eq!(found, expected);
+}
+
+/// Of the version before, whose tickers have the same form but for numbers that are no strings.
+#[tokio::test]
+async fn a_recorded_crypto_com_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("crypto-com.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        // The price by its text, without a reader of JSON: it follows `"a":` in tickers and nowhere else.
+        if !payload.contains(r#""channel":"ticker""#) {
+            continue;
+        }
+        let after = |name: &str| {
+            let rest = payload.split_once(name).expect("it stands there").1;
+            rest.split([',', '"']).next().expect("something follows").to_owned()
+        };
+        expected.push((after(r#""i":""#), after(r#""a":"#), None));
+    }
+    let symbols = "MATIC_USDT,HNT_USDT,LPT_USDC,GRT_CRO,HOT_USDT,BAND_USDT,SUSHI_USDT,RGT_USDC,FLOW_CRO,ONE_USDT";
+    let found = observed(&events("crypto-com", &recording, &ids(symbols), None).await);
+    assert!(expected.len() > 1_000);
+    assert_eq!(found, expected);
+}

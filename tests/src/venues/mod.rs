@@ -73,10 +73,16 @@ venues! {
     Binance = binance,
     /// Bitfinex' public WebSocket, version 2.
     Bitfinex = bitfinex,
+    /// Live trades, and `GET /api/v2/ticker/`.
+    Bitstamp = bitstamp,
+    /// Public spot tickers, version 5.
+    Bybit = bybit,
     /// Coinbase Advanced Trade's market data WebSocket.
     Coinbase = coinbase,
     /// `GET /api/v3/simple/price`.
     CoinGecko = coingecko,
+    /// Tickers of the Crypto.com Exchange.
+    CryptoCom = crypto_com,
     /// Gate's spot WebSocket, version 4.
     Gate = gate,
     /// HTX' market data WebSocket.
@@ -87,6 +93,8 @@ venues! {
     Kucoin = kucoin,
     /// MEXC' spot market streams.
     Mexc = mexc,
+    /// Public tickers over WebSocket v5.
+    Okx = okx,
 }
 
 impl Kind {
