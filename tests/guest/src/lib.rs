@@ -93,6 +93,7 @@ impl Plugin for Guest {
             ]
             .map(str::to_owned)
             .to_vec(),
+            mirrors: Vec::new(),
             values: vec![ValueKind::Other],
             default_ids: vec!["a".to_owned(), "b".to_owned()],
             settings_schema: "{}".to_owned(),
