@@ -76,6 +76,16 @@ const FEEDS: &[Feed] = &[
         refusal: "authentication failure",
     },
     Feed {
+        name: "coinbase-http",
+        kind: Kind::Coinbase,
+        ids: &["BTC-USD", "ETH-USD"],
+        more: POLL,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE-USD", "NOT_FOUND: valid product_id is required"), ("BTCUSD", "not a product")],
+        refusal: "NOT_FOUND",
+    },
+    Feed {
         name: "coingecko-http",
         kind: Kind::CoinGecko,
         ids: &["bitcoin", "ethereum"],
