@@ -96,6 +96,36 @@ const FEEDS: &[Feed] = &[
         refusal: "left out",
     },
     Feed {
+        name: "coinmarketcap-http",
+        kind: Kind::CoinMarketCap,
+        ids: &["1", "1027"],
+        more: KEYED_POLL,
+        value: ValueKind::Index,
+        timed: true,
+        bad: &[("999999", "left out of 3 answers")],
+        refusal: "left out",
+    },
+    Feed {
+        name: "dydx-http",
+        kind: Kind::Dydx,
+        ids: &["BTC-USD", "ETH-USD"],
+        more: POLL,
+        value: ValueKind::Index,
+        timed: false,
+        bad: &[("NOPE-USD", "left out of 3 answers"), ("BTC", "not a market")],
+        refusal: "left out",
+    },
+    Feed {
+        name: "geckoterminal-http",
+        kind: Kind::GeckoTerminal,
+        ids: &["eth/0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2", "eth/0x2260fac5e5542a773aa44fbcfedf7c193bc2c599"],
+        more: SLOW_POLL,
+        value: ValueKind::Index,
+        timed: false,
+        bad: &[("eth/0xab", "left out of 3 answers")],
+        refusal: "left out",
+    },
+    Feed {
         name: "kraken-ws",
         kind: Kind::Kraken,
         ids: &["BTC/USD", "ETH/USD"],
@@ -115,6 +145,19 @@ const FEEDS: &[Feed] = &[
         bad: &[("NOPEUSD", "EQuery:Unknown asset pair")],
         refusal: "Unknown asset pair",
     },
+    Feed {
+        name: "polymarket-http",
+        kind: Kind::Polymarket,
+        ids: &[
+            "71321045679252212594626385532706912750332728571942532289631379312455583992563",
+            "52114319501245915516055106046884209969926127482827954674443846427813813222426",
+        ],
+        more: POLL,
+        value: ValueKind::Mid,
+        timed: false,
+        bad: &[("123", "left out of 3 answers"), ("yes", "not a token")],
+        refusal: "left out",
+    },
 ];
 
 /// Waits of milliseconds where there would be seconds.
@@ -122,14 +165,22 @@ const STREAM: &str = "transports = [\"websocket\"]
 websocket = { backoff_first_ms = 20, backoff_max_ms = 100, connect_timeout_ms = 2000, idle_timeout_ms = 2000 }";
 const POLL: &str = "transports = [\"http\"]
 http = { poll_interval_ms = 50, backoff_first_ms = 20, backoff_max_ms = 100 }";
-const SLOW_POLL: &str = "transports = [\"http\"]\nhttp = { poll_interval_ms = 1000, backoff_first_ms = 500 }";
+const SLOW_POLL: &str = "transports = [\"http\"]\nhttp = { poll_interval_ms = 2000, backoff_first_ms = 500 }";
+/// The venue wants a key, and the simulated one takes any.
+const KEYED_POLL: &str = concat!(
+    "transports = [\"http\"]\nhttp = { poll_interval_ms = 2000, backoff_first_ms = 500 }\n",
+    "secrets = { api_key = { file = \"",
+    env!("CARGO_MANIFEST_DIR"),
+    "/all/feeds/any.key\" } }"
+);
 
 fn feed(name: &str) -> Feed {
     *FEEDS.iter().find(|feed| feed.name == name).expect("a name of the table")
 }
 
 /// All plugins of the table.
-const PLUGINS: &[&str] = &["binance", "bitfinex", "coinbase", "coingecko", "kraken"];
+const PLUGINS: &[&str] =
+    &["binance", "bitfinex", "coinbase", "coingecko", "coinmarketcap", "dydx", "geckoterminal", "kraken", "polymarket"];
 
 /// A section of the configuration, for a provider that meets this venue in place of the real one.
 fn section(name: &str, venue: &Venue, more: &str) -> String {

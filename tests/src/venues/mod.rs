@@ -73,12 +73,20 @@ venues! {
     Binance = binance,
     /// Bitfinex' public WebSocket, version 2.
     Bitfinex = bitfinex,
-    /// Coinbase Advanced Trade's market data WebSocket.
+    /// Coinbase Advanced Trade's market data WebSocket, and its public market trades.
     Coinbase = coinbase,
     /// `GET /api/v3/simple/price`.
     CoinGecko = coingecko,
+    /// `GET /v2/cryptocurrency/quotes/latest`, with a key.
+    CoinMarketCap = coinmarketcap,
+    /// `GET /v4/perpetualMarkets`.
+    Dydx = dydx,
+    /// `GET /api/v2/simple/networks/NETWORK/token_price/ADDRESSES`.
+    GeckoTerminal = geckoterminal,
     /// WebSocket v2, and `GET /0/public/Ticker`.
     Kraken = kraken,
+    /// `POST /midpoints`.
+    Polymarket = polymarket,
 }
 
 impl Kind {
