@@ -32,9 +32,10 @@ pub fn build(directory: &Path, out: &Path) -> ExitCode {
 pub fn install(file: &Path, out: &Path) -> Result<String, String> {
     let bytes = std::fs::read(file).map_err(|e| e.to_string())?;
     let component = componentize(&bytes).map_err(|e| e.to_string())?;
-    let name = file.file_name().ok_or("it has no name")?;
+    // Cargo writes an underscore for a package's hyphen; plugins' names have hyphens only.
+    let name = file.file_name().ok_or("it has no name")?.to_string_lossy().replace('_', "-");
     std::fs::create_dir_all(out).map_err(|e| e.to_string())?;
-    let hidden = out.join(format!(".{}.tmp", name.to_string_lossy()));
+    let hidden = out.join(format!(".{name}.tmp"));
     let target = out.join(name);
     std::fs::write(&hidden, &component).map_err(|e| e.to_string())?;
     std::fs::rename(&hidden, &target).map_err(|e| e.to_string())?;
