@@ -2,6 +2,7 @@
 //!
 //! One daemon serves many rows: each row of a table is a provider with a venue of its own.
 
+mod chains;
 mod connections;
 mod order;
 mod polls;

@@ -5,8 +5,23 @@
 
 use std::time::Duration;
 
+use num_bigint::BigUint;
+
 use crate::http::{Request, Response};
 use crate::session::{Opened, World, quoted};
+
+/// √`price` × 2^`bits`, rounded down, for tokens with so many decimals. A price that is written `0x…` is the root
+/// itself, so that a test can name what no decimal gives. `None`: neither.
+fn square_root(price: &str, decimals: [u32; 2], bits: u32) -> Option<BigUint> {
+    if let Some(root) = price.strip_prefix("0x") {
+        return BigUint::parse_bytes(root.as_bytes(), 16);
+    }
+    let (whole, fraction) = price.split_once('.').unwrap_or((price, ""));
+    let coefficient = BigUint::parse_bytes(format!("{whole}{fraction}").as_bytes(), 10)?;
+    let ten = |power: u32| BigUint::from(10_u8).pow(power);
+    let places = u32::try_from(fraction.len()).ok()?;
+    Some((((coefficient * ten(decimals[1])) << (2 * bits)) / ten(places + decimals[0])).sqrt())
+}
 
 /// What one venue is. Each file has one, and is free in how it does the rest.
 pub(crate) struct Profile {
@@ -81,12 +96,16 @@ venues! {
     CoinMarketCap = coinmarketcap,
     /// `GET /v4/perpetualMarkets`.
     Dydx = dydx,
+    /// An Ethereum node: `eth_blockNumber` and `eth_call` of `slot0()`.
+    EvmPool = evm_pool,
     /// `GET /api/v2/simple/networks/NETWORK/token_price/ADDRESSES`.
     GeckoTerminal = geckoterminal,
     /// WebSocket v2, and `GET /0/public/Ticker`.
     Kraken = kraken,
     /// `POST /midpoints`.
     Polymarket = polymarket,
+    /// A Solana node: `getMultipleAccounts` of Raydium's pools.
+    SolanaAccount = solana_account,
 }
 
 impl Kind {
