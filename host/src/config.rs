@@ -12,10 +12,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::description::{Bucket, Limited, Scope};
 use crate::logic::backoff::BackoffConfig;
+use crate::logic::rotation::Window;
 use crate::observation::PlausibleTimes;
 use crate::origin::Origin;
 use crate::plugin::PluginLimits;
+use crate::transport::DialLimits;
 
 /// Everything an operator can say.
 #[derive(Clone, PartialEq, Debug)]
@@ -48,6 +51,12 @@ pub struct ProviderConfig {
     pub secrets: BTreeMap<String, SecretSource>,
     pub allow_origins: Vec<Origin>,
     pub redirect_origins: Vec<(Origin, Origin)>,
+    /// In place of those that the plugin describes, by origin.
+    pub mirrors: Vec<(Origin, Vec<Origin>)>,
+    /// Beside those that the plugin describes.
+    pub limits: Vec<Bucket>,
+    /// How long to stay away from a venue that refuses us (401, 403, 418, 451), where it does not say.
+    pub refused_wait: Duration,
     pub loosen_limits: bool,
     pub plausible: PlausibleTimes,
     pub http: HttpConfig,
@@ -82,11 +91,19 @@ pub struct HttpConfig {
 #[derive(Clone, PartialEq, Debug)]
 pub struct WebSocketConfig {
     pub ids_per_connection: Option<NonZeroU32>,
+    /// From the first step to the open connection, requests before it included.
     pub connect_timeout: Duration,
+    pub dial: DialLimits,
+    /// Between two attempts to revive ids that are silent on a connection that lives.
+    pub revive_gap: Duration,
+    /// `None`: a market may be quiet for ever.
+    pub first_data_timeout: Option<Duration>,
     pub idle_timeout: Option<Duration>,
     pub write_timeout: Duration,
     pub ack_timeout: Duration,
     pub max_age: Option<Duration>,
+    /// When in the day connections that grow too old are replaced.
+    pub rotate_between: Option<Window>,
     pub max_message: usize,
     pub backoff: BackoffConfig,
 }
@@ -170,6 +187,9 @@ struct RawProvider {
     secrets: BTreeMap<String, RawSecret>,
     allow_origins: Vec<String>,
     redirect_origins: BTreeMap<String, String>,
+    mirrors: BTreeMap<String, Vec<String>>,
+    limits: Vec<RawLimit>,
+    refused_wait_ms: Option<u64>,
     loosen_limits: bool,
     max_past_s: Option<u64>,
     max_future_s: Option<u64>,
@@ -190,6 +210,9 @@ impl Default for RawProvider {
             secrets: BTreeMap::new(),
             allow_origins: Vec::new(),
             redirect_origins: BTreeMap::new(),
+            mirrors: BTreeMap::new(),
+            limits: Vec::new(),
+            refused_wait_ms: None,
             loosen_limits: false,
             max_past_s: None,
             max_future_s: None,
@@ -197,6 +220,35 @@ impl Default for RawProvider {
             websocket: RawWebSocket::default(),
         }
     }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLimit {
+    what: RawLimited,
+    count: u32,
+    per_ms: u64,
+    #[serde(default)]
+    scope: RawScope,
+    #[serde(default)]
+    counts_control_frames: bool,
+}
+
+#[derive(Deserialize, Copy, Clone)]
+#[serde(rename_all = "lowercase")]
+enum RawLimited {
+    Connect,
+    Send,
+    Subscribe,
+    Request,
+}
+
+#[derive(Deserialize, Default, Copy, Clone)]
+#[serde(rename_all = "lowercase")]
+enum RawScope {
+    Connection,
+    #[default]
+    Origin,
 }
 
 #[derive(Deserialize, Default)]
@@ -222,6 +274,12 @@ struct RawHttp {
 struct RawWebSocket {
     ids_per_connection: Option<u32>,
     connect_timeout_ms: Option<u64>,
+    tcp_timeout_ms: Option<u64>,
+    tls_timeout_ms: Option<u64>,
+    handshake_timeout_ms: Option<u64>,
+    first_data_timeout_ms: Option<u64>,
+    revive_gap_ms: Option<u64>,
+    rotate_between: Option<String>,
     idle_timeout_ms: Option<u64>,
     write_timeout_ms: Option<u64>,
     ack_timeout_ms: Option<u64>,
@@ -468,6 +526,25 @@ fn provider(
             Ok((from, to))
         })
         .collect::<Result<_, _>>()?;
+    let mirrors = raw
+        .mirrors
+        .iter()
+        .map(|(of, instead)| {
+            let of = origin("mirrors", of)?;
+            let instead = instead.iter().map(|text| origin("mirrors", text)).collect::<Result<Vec<_>, _>>()?;
+            match instead.iter().find(|instead| instead.scheme().is_http() != of.scheme().is_http()) {
+                Some(other) => Err(invalid("mirrors", format!("{of} and {other} are not the same transport"))),
+                None => Ok((of, instead)),
+            }
+        })
+        .collect::<Result<_, _>>()?;
+    let limits = raw.limits.iter().map(|limit| bucket(limit).map_err(|why| invalid("limits", why)));
+    let limits = limits.collect::<Result<_, _>>()?;
+    let rotate_between = raw.websocket.rotate_between.as_deref().map(|text| {
+        window(text).ok_or_else(|| {
+            invalid("websocket.rotate_between", format!("{text:?} is not a time of day in UTC like \"02:00-04:30\""))
+        })
+    });
     let plausible = PlausibleTimes::default();
     let plausible = PlausibleTimes {
         past: raw.max_past_s.map_or(plausible.past, Duration::from_secs),
@@ -486,6 +563,9 @@ fn provider(
         secrets,
         allow_origins,
         redirect_origins,
+        mirrors,
+        limits,
+        refused_wait: Duration::from_millis(raw.refused_wait_ms.unwrap_or(300_000)),
         loosen_limits: raw.loosen_limits,
         plausible,
         http: HttpConfig {
@@ -498,7 +578,19 @@ fn provider(
         websocket: WebSocketConfig {
             ids_per_connection: count("websocket.ids_per_connection", raw.websocket.ids_per_connection)?,
             connect_timeout: positive("websocket.connect_timeout_ms", raw.websocket.connect_timeout_ms)?
-                .unwrap_or(Duration::from_secs(20)),
+                .unwrap_or(Duration::from_secs(30)),
+            dial: DialLimits {
+                tcp: positive("websocket.tcp_timeout_ms", raw.websocket.tcp_timeout_ms)?
+                    .unwrap_or(Duration::from_secs(5)),
+                tls: positive("websocket.tls_timeout_ms", raw.websocket.tls_timeout_ms)?
+                    .unwrap_or(Duration::from_secs(5)),
+                handshake: positive("websocket.handshake_timeout_ms", raw.websocket.handshake_timeout_ms)?
+                    .unwrap_or(Duration::from_secs(10)),
+            },
+            revive_gap: positive("websocket.revive_gap_ms", raw.websocket.revive_gap_ms)?
+                .unwrap_or(Duration::from_secs(30)),
+            first_data_timeout: positive("websocket.first_data_timeout_ms", raw.websocket.first_data_timeout_ms)?,
+            rotate_between: rotate_between.transpose()?,
             idle_timeout: positive("websocket.idle_timeout_ms", raw.websocket.idle_timeout_ms)?,
             write_timeout: positive("websocket.write_timeout_ms", raw.websocket.write_timeout_ms)?
                 .unwrap_or(Duration::from_secs(10)),
@@ -514,6 +606,48 @@ fn provider(
             )?,
         },
     })
+}
+
+fn bucket(raw: &RawLimit) -> Result<Bucket, String> {
+    let count = NonZeroU32::new(raw.count).ok_or("count must be at least 1")?;
+    if raw.per_ms == 0 {
+        return Err("per_ms must be at least 1".to_owned());
+    }
+    Ok(Bucket {
+        what: match raw.what {
+            RawLimited::Connect => Limited::Connect,
+            RawLimited::Send => Limited::Send,
+            RawLimited::Subscribe => Limited::Subscribe,
+            RawLimited::Request => Limited::Request,
+        },
+        count,
+        per: Duration::from_millis(raw.per_ms),
+        scope: match raw.scope {
+            RawScope::Connection => Scope::Connection,
+            RawScope::Origin => Scope::Origin,
+        },
+        counts_control_frames: raw.counts_control_frames,
+    })
+}
+
+/// `02:00-04:30`, the end not part of it; the same time twice is the whole day.
+fn window(text: &str) -> Option<Window> {
+    let minutes = |text: &str| {
+        let (hours, minutes) = text.split_once(':')?;
+        let number = |text: &str, below: u64| {
+            let digits = text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit());
+            text.parse().ok().filter(|number: &u64| digits && *number < below)
+        };
+        Some(number(hours, 24)? * 60 + number(minutes, 60)?)
+    };
+    const DAY: u64 = 24 * 60;
+    let (start, end) = text.split_once('-')?;
+    let (start, end) = (minutes(start.trim())?, minutes(end.trim())?);
+    let length = match (end + DAY - start) % DAY {
+        0 => DAY,
+        length => length,
+    };
+    Some(Window { start: Duration::from_secs(start * 60), length: Duration::from_secs(length * 60) })
 }
 
 impl SecretSource {
@@ -546,7 +680,8 @@ mod tests {
             "autostart = true\n[provider.a]\nmax_age = 5\n",
             "f.toml:3: provider.a.max_age: unknown field `max_age`, expected one of `plugin`, `enabled`, `transports`, \
              `ids`, `max_age_ms`, `max_age_ms_by_id`, `settings`, `secrets`, `allow_origins`, `redirect_origins`, \
-             `loosen_limits`, `max_past_s`, `max_future_s`, `http`, `websocket`",
+             `mirrors`, `limits`, `refused_wait_ms`, `loosen_limits`, `max_past_s`, `max_future_s`, `http`, \
+             `websocket`",
         );
         refused(
             "[provider.a.http]\npoll_interval_ms = \"5s\"\n",
@@ -580,7 +715,37 @@ mod tests {
             "[provider.a]\n[provider.a.secrets]\nkey = { env = \"A\", file = \"b\" }",
             "f.toml:3: provider.a.secrets.key: wants either env or file",
         );
+        refused(
+            "[provider.a.websocket]\nrotate_between = \"2:00-4:00\"",
+            "f.toml:2: provider.a.websocket.rotate_between: \"2:00-4:00\" is not a time of day in UTC like \
+             \"02:00-04:30\"",
+        );
+        refused(
+            "[provider.a]\nlimits = [{ what = \"connect\", count = 0, per_ms = 5 }]",
+            "f.toml:2: provider.a.limits: count must be at least 1",
+        );
+        refused(
+            "[provider.a.mirrors]\n\"wss://a.com\" = [\"https://a.com\"]",
+            "f.toml:1: provider.a.mirrors: wss://a.com and https://a.com are not the same transport",
+        );
         refused("[provider.a]\n[provider.a]", "f.toml:2: provider.a: duplicate key");
+    }
+
+    #[test]
+    fn a_window_is_read_in_utc_and_may_span_midnight() {
+        for (text, expected) in [
+            ("02:00-04:30", Some((120, 150))),
+            ("23:30 - 00:30", Some((1_410, 60))),
+            ("05:00-05:00", Some((300, 1_440))),
+            ("24:00-01:00", None),
+            ("+2:00-03:00", None),
+            ("02:00", None),
+            ("", None),
+        ] {
+            let minutes = |time: Duration| time.as_secs() / 60;
+            let found = window(text).map(|window| (minutes(window.start), minutes(window.length)));
+            assert_eq!(found, expected, "{text:?}");
+        }
     }
 
     #[test]

@@ -51,7 +51,16 @@ pub struct Daemon {
     api: Option<SocketAddr>,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
-    commands: mpsc::Sender<()>,
+    commands: mpsc::Sender<Command>,
+}
+
+/// What a daemon may be told.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Command {
+    /// Read the configuration and the secrets again.
+    Reload,
+    /// Replace every connection.
+    Rotate,
 }
 
 impl Daemon {
@@ -87,8 +96,8 @@ impl Daemon {
 
         let api = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let stop = watch::Sender::new(false);
-        // One waiting command says as much as many: read the configuration again.
-        let (commands, received) = mpsc::channel(1);
+        // A waiting command says as much as many of its kind.
+        let (commands, received) = mpsc::channel(2);
         let mut tasks = JoinSet::new();
         if let Some(listener) = listener {
             let (status, mut stop) = (status.clone(), stop.subscribe());
@@ -116,7 +125,13 @@ impl Daemon {
     /// Reads the configuration again, as on SIGHUP.
     pub fn reload(&self) {
         // Full: a reload is due already.
-        let _ = self.commands.try_send(());
+        let _ = self.commands.try_send(Command::Reload);
+    }
+
+    /// Replaces every connection, each without a gap, as on SIGUSR1.
+    pub fn rotate(&self) {
+        // Full: much is to be done anew already.
+        let _ = self.commands.try_send(Command::Rotate);
     }
 
     /// Stops providers politely, then everything else. False when something did not end in time.

@@ -1,17 +1,20 @@
 //! Counters, as Prometheus reads them. Every label has a bounded set of values: providers by name, causes and results
-//! by the words of their enums; never an id.
+//! by the words of their enums. Ids are labels only of the gauges that tell of every id; those are made anew for each
+//! answer, so an id that is gone leaves nothing behind.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::status::Trouble;
 use crate::store::{State, Store};
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -35,6 +38,29 @@ struct WithState {
 struct WithCall {
     provider: String,
     call: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct WithId {
+    provider: String,
+    id: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct IdInfo {
+    provider: String,
+    id: String,
+    state: &'static str,
+    /// Empty where it would change from one reading to the next: the age is a gauge of its own.
+    reason: String,
+    subscription: &'static str,
+    connection: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct WithTrouble {
+    provider: String,
+    trouble: &'static str,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -112,10 +138,11 @@ pub struct Metrics {
     calls: Family<WithCall, Histogram, fn() -> Histogram>,
     deaths: Family<WithCause, Counter>,
     ids: Family<WithState, Gauge>,
-    newest_age: Family<Provider, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    newest_age: Family<Provider, Gauge<f64, AtomicU64>>,
     plugin_loads: Family<WithResult, Counter>,
     config_reloads: Family<WithResult, Counter>,
     task_panics: Counter,
+    clock_jumps: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -146,6 +173,7 @@ impl Default for Metrics {
             plugin_loads: Family::default(),
             config_reloads: Family::default(),
             task_panics: Counter::default(),
+            clock_jumps: Counter::default(),
             registry: Registry::default(),
         };
         let r = &mut registry;
@@ -169,6 +197,7 @@ impl Default for Metrics {
         r.register("plugin_loads", "Plugin files that were loaded or refused", metrics.plugin_loads.clone());
         r.register("config_reloads", "Configurations that were applied or refused", metrics.config_reloads.clone());
         r.register("task_panics", "Tasks of the host that panicked", metrics.task_panics.clone());
+        r.register("clock_jumps", "Times that the wall clock jumped by a second or more", metrics.clock_jumps.clone());
         Self { registry, ..metrics }
     }
 }
@@ -213,8 +242,14 @@ impl Metrics {
         self.task_panics.inc();
     }
 
+    pub fn clock_jump(&self) {
+        self.clock_jumps.inc();
+    }
+
     /// The text format, with the gauges that follow the store brought up to date.
-    pub fn render(&self, store: &Store) -> String {
+    /// `troubles`: what venues have against us, by provider.
+    pub fn render(&self, store: &Store, troubles: &[(Arc<str>, Trouble)]) -> String {
+        let troubles = every_trouble(troubles);
         for slots in store.providers() {
             let provider = slots.name().to_string();
             if let Some(age) = slots.newest_age() {
@@ -230,9 +265,60 @@ impl Metrics {
         }
         let mut text = String::new();
         // Writing into a string cannot fail.
-        let _ = encode(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &self.registry)
+            .and_then(|()| encode_registry(&mut text, &every_id(store)))
+            .and_then(|()| encode_registry(&mut text, &troubles))
+            .and_then(|()| encode_eof(&mut text));
         text
     }
+}
+
+/// What is known of each id, for this answer.
+fn every_id(store: &Store) -> Registry {
+    let info: Family<IdInfo, Gauge> = Family::default();
+    let age: Family<WithId, Gauge<f64, AtomicU64>> = Family::default();
+    let sequence: Family<WithId, Gauge<u64, AtomicU64>> = Family::default();
+    let missed: Family<WithId, Gauge<u64, AtomicU64>> = Family::default();
+    for reading in store.read_all() {
+        let id = || WithId { provider: reading.provider.to_string(), id: reading.id.to_string() };
+        let changes = matches!(reading.state, State::Fresh | State::Stale);
+        let subscription = reading.carrier.and_then(|carrier| carrier.subscription);
+        info.get_or_create(&IdInfo {
+            provider: reading.provider.to_string(),
+            id: reading.id.to_string(),
+            state: reading.state.as_str(),
+            reason: if changes { String::new() } else { reading.reason.to_string() },
+            subscription: subscription.map_or("", |subscription| subscription.as_str()),
+            connection: reading.carrier.map_or_else(String::new, |carrier| carrier.connection.to_string()),
+        })
+        .set(1);
+        if let Some(held) = &reading.held {
+            age.get_or_create(&id()).set(held.age.as_secs_f64());
+            if let Some(number) = held.sequence {
+                sequence.get_or_create(&id()).set(number);
+            }
+        }
+        if reading.missed > 0 {
+            missed.get_or_create(&id()).set(reading.missed);
+        }
+    }
+    let mut registry = Registry::with_prefix("feedgate");
+    registry.register("id", "Every id: state, reason, subscription and connection", info);
+    registry.register("id_age_seconds", "How long ago the id's value was last known to be true", age);
+    registry.register("id_sequence", "The venue's last number of the id", sequence);
+    registry.register("id_missed", "Messages of the id that never arrived, by the venue's numbers", missed);
+    registry
+}
+
+/// What venues have against us, for this answer.
+fn every_trouble(troubles: &[(Arc<str>, Trouble)]) -> Registry {
+    let family: Family<WithTrouble, Gauge> = Family::default();
+    for (provider, trouble) in troubles {
+        family.get_or_create(&WithTrouble { provider: provider.to_string(), trouble: trouble.as_str() }).set(1);
+    }
+    let mut registry = Registry::with_prefix("feedgate");
+    registry.register("trouble", "What the provider's venue has against us", family);
+    registry
 }
 
 /// One provider's counters.

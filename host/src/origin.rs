@@ -128,6 +128,8 @@ fn parse_url(text: &str) -> Result<Url, Forbidden> {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Grants {
     described: Vec<Origin>,
+    /// Where the same is served, by the origin that the plugin knows.
+    mirrors: Vec<(Origin, Vec<Origin>)>,
     allowed: Vec<Origin>,
     redirected: Vec<(Origin, Origin)>,
 }
@@ -147,7 +149,23 @@ impl Grants {
     /// `described` by the plugin, `allowed` by the operator on top, `redirected` by the operator from an origin to
     /// another.
     pub fn new(described: Vec<Origin>, allowed: Vec<Origin>, redirected: Vec<(Origin, Origin)>) -> Self {
-        Self { described, allowed, redirected }
+        Self { described, mirrors: Vec::new(), allowed, redirected }
+    }
+
+    /// The same, with places that serve the same as an origin, in the order in which to try them.
+    #[must_use]
+    pub fn with_mirrors(self, mirrors: Vec<(Origin, Vec<Origin>)>) -> Self {
+        Self { mirrors, ..self }
+    }
+
+    fn mirrors_of(&self, origin: &Origin) -> &[Origin] {
+        let found = self.mirrors.iter().find(|(of, _)| of == origin);
+        found.map_or(&[], |(_, instead)| instead)
+    }
+
+    /// How many places serve what an origin does: itself and its mirrors.
+    pub fn places(&self, origin: &Origin) -> usize {
+        1 + self.mirrors_of(origin).len()
     }
 
     /// Whether the operator wrote an origin of this host, so that its addresses may be private.
@@ -158,24 +176,31 @@ impl Grants {
 
     /// Decides on a URL. Its name still has to be resolved; see [`Admitted::address`].
     pub fn admit(&self, text: &str) -> Result<Admitted, Forbidden> {
+        self.admit_at(text, 0)
+    }
+
+    /// As [`Grants::admit`], at one of the [`Grants::places`] that serve the same: 0 is where the URL says.
+    pub fn admit_at(&self, text: &str, place: usize) -> Result<Admitted, Forbidden> {
         let mut url = parse_url(text)?;
         let origin = Origin::of(&url)?;
-        if let Some((_, target)) = self.redirected.iter().find(|(from, _)| *from == origin) {
-            let broken = || Forbidden::NotAUrl(target.to_string());
-            // `set_scheme` refuses to leave the special schemes only, and all four are special.
-            url.set_scheme(target.scheme.as_str()).map_err(|()| broken())?;
-            url.set_host(Some(&target.host)).map_err(|_| broken())?;
-            url.set_port(Some(target.port)).map_err(|()| broken())?;
+        let mirror = place.checked_sub(1).and_then(|place| self.mirrors_of(&origin).get(place));
+        let at = mirror.unwrap_or(&origin);
+        if let Some((_, target)) = self.redirected.iter().find(|(from, _)| from == at) {
+            move_to(&mut url, target)?;
             return Ok(Admitted { url, origin, private: true });
         }
-        let private = self.allowed.contains(&origin) || self.redirected.iter().any(|(_, to)| *to == origin);
+        let private = self.allowed.contains(at) || self.redirected.iter().any(|(_, to)| to == at);
         if !private {
-            if !self.described.contains(&origin) {
+            // Where the mirror of a granted origin is, was described or written with it.
+            if !self.described.contains(&origin) && !self.allowed.contains(&origin) {
                 return Err(Forbidden::NotGranted { granted: self.to_string(), origin });
             }
-            if !origin.scheme.is_secure() {
-                return Err(Forbidden::Plain(origin));
+            if !at.scheme.is_secure() {
+                return Err(Forbidden::Plain(at.clone()));
             }
+        }
+        if let Some(mirror) = mirror {
+            move_to(&mut url, mirror)?;
         }
         let admitted = Admitted { url, origin, private };
         let literal = match admitted.url.host() {
@@ -188,6 +213,15 @@ impl Grants {
         }
         Ok(admitted)
     }
+}
+
+/// The same path and query at another origin.
+fn move_to(url: &mut Url, target: &Origin) -> Result<(), Forbidden> {
+    let broken = || Forbidden::NotAUrl(target.to_string());
+    // `set_scheme` refuses to leave the special schemes only, and all four are special.
+    url.set_scheme(target.scheme.as_str()).map_err(|()| broken())?;
+    url.set_host(Some(&target.host)).map_err(|_| broken())?;
+    url.set_port(Some(target.port)).map_err(|()| broken())
 }
 
 impl Admitted {

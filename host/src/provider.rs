@@ -20,10 +20,11 @@ use crate::plugin::{Configured, Plugin};
 use crate::secret::Secrets;
 use crate::status::{ProviderStatus, Status};
 use crate::store::{Note, ProviderSlots, SlotTable};
-use crate::transport::{self, HttpClient, OriginLimits, PollerSetup, SessionSetup, SocketLimits, Wanted};
+use crate::transport::{self, HttpClient, OriginLimits, Places, PollerSetup, SessionSetup, SocketLimits, Wanted};
 
-/// Between the starts of two connections of one provider.
+/// Between the starts of two connections of one provider, and between the first and the last.
 const STAGGER: Duration = Duration::from_millis(100);
+const LONGEST_STAGGER: Duration = Duration::from_secs(5);
 
 /// How long the tasks may take to say goodbye.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -48,6 +49,8 @@ pub struct Provider {
     ids: Vec<(Arc<str>, Duration)>,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
+    /// How often connections were to be replaced.
+    rotate: watch::Sender<u64>,
     /// Which keys are on which connection.
     spread: Vec<BTreeSet<Key>>,
     sessions: Vec<watch::Sender<Wanted>>,
@@ -64,6 +67,7 @@ struct Parts {
     grants: Arc<Grants>,
     secrets: Arc<Secrets>,
     buckets: Arc<[Bucket]>,
+    places: Arc<Places>,
     origins: Arc<OriginLimits>,
 }
 
@@ -81,18 +85,19 @@ impl Provider {
         let (websocket, http) = transports(&plugin, &config)?;
         check_limits(&plugin, &config)?;
         let ids = wanted_ids(&plugin, &config)?;
-        let grants = Arc::new(Grants::new(
-            description.origins.clone(),
-            config.allow_origins.clone(),
-            config.redirect_origins.clone(),
-        ));
+        let grants =
+            Grants::new(description.origins.clone(), config.allow_origins.clone(), config.redirect_origins.clone());
+        let described = description.mirrors.iter();
+        let described = described.filter(|(of, _)| !config.mirrors.iter().any(|(written, _)| written == of));
+        let grants = Arc::new(grants.with_mirrors(config.mirrors.iter().chain(described).cloned().collect()));
         let secrets = Arc::new(secrets(&plugin, &config)?);
         let client = HttpClient::new(grants.clone(), secrets.clone(), config.http.max_body)?;
         let slots = status.store.provider(name);
         let parts = Parts {
             open: plugin.configured(name.into(), config.settings.clone()),
             status: status.provider(name),
-            buckets: description.buckets.clone().into(),
+            buckets: description.buckets.iter().chain(&config.limits).copied().collect(),
+            places: Arc::new(Places::new(grants.clone())),
             slots,
             client,
             grants,
@@ -108,6 +113,7 @@ impl Provider {
             ids,
             tasks: JoinSet::new(),
             stop: watch::Sender::new(false),
+            rotate: watch::Sender::new(0),
             spread: Vec::new(),
             sessions: Vec::new(),
             poller: None,
@@ -162,13 +168,18 @@ impl Provider {
         for number in self.sessions.len()..self.spread.len() {
             let (wanted, receiver) = watch::channel(share(self.spread.get(number)));
             let setup = self.session(number);
-            self.tasks.spawn(transport::stream(setup, receiver, self.stop.subscribe()));
+            self.tasks.spawn(transport::stream(setup, receiver, self.rotate.subscribe(), self.stop.subscribe()));
             self.sessions.push(wanted);
         }
     }
 
+    /// Replaces every connection, each without a gap; one after another, as the venue's limits allow.
+    pub fn rotate(&self) {
+        self.rotate.send_modify(|count| *count += 1);
+    }
+
     fn session(&self, number: usize) -> SessionSetup<Configured> {
-        let Parts { open, slots, status, client, grants, secrets, buckets, origins } = self.parts.clone();
+        let Parts { open, slots, status, client, grants, secrets, buckets, places, origins } = self.parts.clone();
         let description = self.plugin.description();
         let limits = description.websocket.as_ref().expect("`spread` asked");
         let ours = &self.config.websocket;
@@ -176,9 +187,6 @@ impl Provider {
             interval,
             when: if idle { HeartbeatWhen::Idle } else { HeartbeatWhen::Always },
         });
-        // Before the venue cuts it, and not all connections at once.
-        let max_age = [limits.max_age, ours.max_age].into_iter().flatten().min();
-        let max_age = max_age.map(|age| age.mul_f64(0.90 + 0.08 * rand::random::<f64>()));
         SessionSetup {
             number,
             open,
@@ -200,9 +208,15 @@ impl Provider {
                 ids_per_message: limits.ids_per_message.and_then(|count| NonZeroUsize::new(count.get() as usize)),
                 acknowledges: limits.acknowledges,
                 ack_timeout: ours.ack_timeout,
-                max_age,
+                revive_gap: ours.revive_gap,
+                first_data_timeout: ours.first_data_timeout,
+                max_age: [limits.max_age, ours.max_age].into_iter().flatten().min(),
             },
-            start_delay: STAGGER.saturating_mul(u32::try_from(number).unwrap_or(u32::MAX)),
+            rotation: ours.rotate_between,
+            places,
+            refused_wait: self.config.refused_wait,
+            dial: ours.dial,
+            start_delay: stagger(number, self.spread.len()),
             socket: SocketLimits { max_message: ours.max_message, write_timeout: ours.write_timeout },
             compression: limits.compression,
             fetch_timeout: description.http.as_ref().map_or(FETCH_TIMEOUT, |http| http.timeout),
@@ -275,6 +289,12 @@ impl Provider {
         }
         self.parts.slots.notify();
     }
+}
+
+/// When the connection of a number starts, of so many: one after another, and never minutes later.
+fn stagger(number: usize, of: usize) -> Duration {
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    STAGGER.min(LONGEST_STAGGER / count(of).max(1)).saturating_mul(count(number))
 }
 
 /// Whether to stream and whether to poll.

@@ -60,6 +60,13 @@ impl Status {
         lock(&self.providers).values().cloned().collect()
     }
 
+    /// Every metric, in the text format.
+    pub fn render_metrics(&self) -> String {
+        let providers = self.providers().into_iter();
+        let trouble = |provider: Arc<ProviderStatus>| Some((provider.name.clone(), provider.info().trouble?.0));
+        self.metrics.render(&self.store, &providers.filter_map(trouble).collect::<Vec<_>>())
+    }
+
     /// Forgets a provider that is no longer configured, its values included.
     pub fn remove_provider(&self, name: &str) {
         lock(&self.providers).remove(name);
@@ -133,6 +140,22 @@ impl ProviderStatus {
         lock(&self.info).kind
     }
 
+    /// The venue has something against us.
+    pub fn set_trouble(&self, trouble: Trouble, words: &str) {
+        self.update(|info| {
+            let since = match &info.trouble {
+                Some((before, since, _)) if *before == trouble => *since,
+                _ => Instant::now(),
+            };
+            info.trouble = Some((trouble, since, words.to_owned()));
+        });
+    }
+
+    /// The venue serves.
+    pub fn clear_trouble(&self) {
+        self.update(|info| info.trouble = None);
+    }
+
     pub fn update(&self, change: impl FnOnce(&mut ProviderInfo)) {
         change(&mut lock(&self.info));
     }
@@ -162,6 +185,36 @@ impl ProviderState {
     }
 }
 
+/// What a venue has against us. Shown until it serves again.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Trouble {
+    /// 451: not from this country.
+    GeoBlocked,
+    /// 401 and 403: a key, a block, or a country again.
+    Forbidden,
+    /// 418: too many requests after a warning.
+    Banned,
+    /// 429, or in the plugin's words.
+    RateLimited,
+    /// 503, or in the plugin's words.
+    Maintenance,
+}
+
+impl Trouble {
+    pub const ALL: [Self; 5] = [Self::GeoBlocked, Self::Forbidden, Self::Banned, Self::RateLimited, Self::Maintenance];
+
+    /// The word used in every output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::GeoBlocked => "geo-blocked",
+            Self::Forbidden => "forbidden",
+            Self::Banned => "banned",
+            Self::RateLimited => "rate-limited",
+            Self::Maintenance => "maintenance",
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub struct ProviderInfo {
     pub state: ProviderState,
@@ -177,6 +230,8 @@ pub struct ProviderInfo {
     /// By their number, from 0.
     pub connections: BTreeMap<usize, ConnectionInfo>,
     pub poller: Option<PollerInfo>,
+    /// What the venue has against us, since when, and in which words. `None`: nothing.
+    pub trouble: Option<(Trouble, Instant, String)>,
 }
 
 #[derive(Clone, Debug)]
@@ -196,6 +251,8 @@ pub struct ConnectionInfo {
     /// How the last connection or attempt ended.
     pub last_end: Option<(String, Instant)>,
     pub next_attempt: Option<Instant>,
+    /// The phase of the connection that is to take this one's place, while there is one.
+    pub successor: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, Default)]

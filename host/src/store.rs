@@ -62,6 +62,13 @@ pub struct Reading {
     pub max_age: Duration,
     /// `None` until the first value.
     pub held: Option<Held>,
+    /// `None` while no connection carries it: for a provider that polls, always.
+    pub carrier: Option<Carrier>,
+    /// Of the id's messages since the start: those that never arrived, by the venue's numbers; that were older than
+    /// what was held; that were held already.
+    pub missed: u64,
+    pub older: u64,
+    pub duplicate: u64,
 }
 
 /// The value that a slot holds.
@@ -133,6 +140,17 @@ pub struct Slot {
     note: AtomicU8,
     reason: Mutex<Arc<str>>,
     counts: Counts,
+    /// The connection that carries the id, and what the venue said to the subscription.
+    carrier: Mutex<Option<Carrier>>,
+}
+
+/// How an id is streamed.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Carrier {
+    /// The number of its connection within the provider.
+    pub connection: usize,
+    /// `None`: not asked for on this connection yet.
+    pub subscription: Option<crate::logic::session::Subscription>,
 }
 
 /// What became of an id's messages beside those that were stored.
@@ -154,6 +172,7 @@ impl Slot {
             note: AtomicU8::new(Note::Clear as u8),
             reason: Mutex::new("".into()),
             counts: Counts::default(),
+            carrier: Mutex::new(None),
         };
         slot.set_max_age(max_age);
         slot.set_note(Note::Waiting, "not asked for yet");
@@ -166,6 +185,15 @@ impl Slot {
 
     pub fn subscription(&self) -> &Subscription {
         &self.subscription
+    }
+
+    /// Says how the id is streamed; `None`: not at all.
+    pub fn set_carrier(&self, carrier: Option<Carrier>) {
+        *lock(&self.carrier) = carrier;
+    }
+
+    pub fn max_age(&self) -> Duration {
+        Duration::from_nanos(self.max_age.load(Ordering::Relaxed))
     }
 
     fn set_max_age(&self, max_age: Duration) {
@@ -297,7 +325,7 @@ impl Slot {
 
     fn read(&self, provider: &Arc<str>, now: u64) -> Reading {
         let held = self.held(now);
-        let max_age = Duration::from_nanos(self.max_age.load(Ordering::Relaxed));
+        let max_age = self.max_age();
         let note = self.note.load(Ordering::Acquire);
         let age = held.as_ref().map(|h| h.age);
         let state = match age {
@@ -317,7 +345,19 @@ impl Slot {
             .into(),
             _ => lock(&self.reason).clone(),
         };
-        Reading { provider: provider.clone(), id: self.subscription.id.clone(), state, reason, max_age, held }
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Reading {
+            provider: provider.clone(),
+            id: self.subscription.id.clone(),
+            state,
+            reason,
+            max_age,
+            held,
+            carrier: *lock(&self.carrier),
+            missed: count(&self.counts.missed),
+            older: count(&self.counts.older),
+            duplicate: count(&self.counts.duplicate),
+        }
     }
 
     /// Age in nanoseconds of what is held, without the value: for metrics.
@@ -376,6 +416,15 @@ impl SlotTable {
     /// `None` for a key that is not subscribed (any more).
     pub fn get(&self, key: Key) -> Option<&Arc<Slot>> {
         self.0.get(key.index())?.as_ref()
+    }
+
+    /// One more than the highest key.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Slot>> {

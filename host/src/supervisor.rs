@@ -13,6 +13,8 @@ use tokio::task::JoinSet;
 
 use crate::codec::OpenCodec;
 use crate::config::{Config, ConfigError, ProviderConfig};
+use crate::daemon::Command;
+use crate::logic::clock::ClockWatch;
 use crate::logic::reload::{Change, Listing, Planner};
 use crate::plugin::{Engine, LoadError, Plugin};
 use crate::plugins_dir;
@@ -27,7 +29,7 @@ const SCAN_INTERVAL: Duration = Duration::from_millis(250);
 /// Why the loop woke.
 enum Happened {
     Tick,
-    Reload,
+    Told(Command),
     Loaded(String, Box<Result<Plugin, LoadError>>),
     Stop,
 }
@@ -57,6 +59,7 @@ pub(crate) struct Supervisor {
     autostarted: BTreeSet<String>,
     waiting: VecDeque<String>,
     loading: JoinSet<(String, Result<Plugin, LoadError>)>,
+    clock: ClockWatch,
     /// How often the directory was listed.
     looks: u32,
     running: BTreeMap<String, Provider>,
@@ -88,12 +91,13 @@ impl Supervisor {
             autostarted: BTreeSet::new(),
             waiting: VecDeque::new(),
             loading: JoinSet::new(),
+            clock: ClockWatch::default(),
             looks: 0,
             running: BTreeMap::new(),
         }
     }
 
-    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>, mut commands: mpsc::Receiver<()>) {
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>, mut commands: mpsc::Receiver<Command>) {
         let mut ticks = tokio::time::interval(SCAN_INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         self.reconcile().await;
@@ -101,7 +105,7 @@ impl Supervisor {
             let happened = tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => Happened::Stop,
-                Some(()) = commands.recv() => Happened::Reload,
+                Some(command) = commands.recv() => Happened::Told(command),
                 Some(loaded) = self.loading.join_next() => match loaded {
                     Ok((stem, result)) => Happened::Loaded(stem, Box::new(result)),
                     // `load_blocking` catches panics; only the reading of the file is outside.
@@ -113,8 +117,15 @@ impl Supervisor {
                 _ = ticks.tick() => Happened::Tick,
             };
             match happened {
-                Happened::Tick => self.look().await,
-                Happened::Reload => {
+                Happened::Tick => {
+                    self.look_at_clock();
+                    self.look().await;
+                }
+                Happened::Told(Command::Rotate) => {
+                    tracing::info!("every connection is replaced");
+                    self.running.values().for_each(Provider::rotate);
+                }
+                Happened::Told(Command::Reload) => {
                     self.read_config();
                     for stem in self.beside.keys().cloned().collect::<Vec<_>>() {
                         self.read_beside(&stem);
@@ -148,6 +159,15 @@ impl Supervisor {
                 provider.stop("its secrets changed; starting anew").await;
             }
         }
+    }
+
+    /// Ages are counted by the monotonic clock, so a jump makes nothing older or newer; but what the venues say of
+    /// their times is compared with the wall clock.
+    fn look_at_clock(&mut self) {
+        let Some(jumped) = self.clock.observe(tokio::time::Instant::now().into_std(), wall_clock()) else { return };
+        self.status.metrics.clock_jump();
+        let seconds = jumped as f64 / 1e9;
+        tracing::warn!(seconds, "the wall clock jumped: this machine slept, or its clock was set");
     }
 
     /// Compares the files with what was seen of them, and mends what broke.

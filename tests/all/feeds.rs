@@ -5,8 +5,11 @@
 mod chains;
 mod connections;
 mod order;
+mod overlap;
+mod places;
 mod polls;
 mod rejections;
+mod sockets;
 mod streams;
 mod values;
 
@@ -117,6 +120,16 @@ const FEEDS: &[Feed] = &[
         refusal: "left out",
     },
     Feed {
+        name: "gate-ws",
+        kind: Kind::Gate,
+        ids: &["BTC_USDT", "ETH_USDT"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE_USDT", "unknown currency pair NOPE_USDT (code 2)"), ("BTCUSDT", "not a currency pair")],
+        refusal: "unknown currency pair",
+    },
+    Feed {
         name: "geckoterminal-http",
         kind: Kind::GeckoTerminal,
         ids: &["eth/0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2", "eth/0x2260fac5e5542a773aa44fbcfedf7c193bc2c599"],
@@ -125,6 +138,16 @@ const FEEDS: &[Feed] = &[
         timed: false,
         bad: &[("eth/0xab", "left out of 3 answers")],
         refusal: "left out",
+    },
+    Feed {
+        name: "htx-ws",
+        kind: Kind::Htx,
+        ids: &["btcusdt", "ethusdt"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("nopeusdt", "invalid topic market.nopeusdt.ticker (bad-request)"), ("BTC-USDT", "not a symbol")],
+        refusal: "invalid topic",
     },
     Feed {
         name: "kraken-ws",
@@ -163,6 +186,7 @@ const FEEDS: &[Feed] = &[
 
 /// Waits of milliseconds where there would be seconds.
 const STREAM: &str = "transports = [\"websocket\"]
+refused_wait_ms = 100
 websocket = { backoff_first_ms = 20, backoff_max_ms = 100, connect_timeout_ms = 2000, idle_timeout_ms = 2000 }";
 const POLL: &str = "transports = [\"http\"]
 http = { poll_interval_ms = 50, backoff_first_ms = 20, backoff_max_ms = 100 }";
@@ -180,8 +204,19 @@ fn feed(name: &str) -> Feed {
 }
 
 /// All plugins of the table.
-const PLUGINS: &[&str] =
-    &["binance", "bitfinex", "coinbase", "coingecko", "coinmarketcap", "dydx", "geckoterminal", "kraken", "polymarket"];
+const PLUGINS: &[&str] = &[
+    "binance",
+    "bitfinex",
+    "coinbase",
+    "coingecko",
+    "coinmarketcap",
+    "dydx",
+    "gate",
+    "geckoterminal",
+    "htx",
+    "kraken",
+    "polymarket",
+];
 
 /// A section of the configuration, for a provider that meets this venue in place of the real one.
 fn section(name: &str, venue: &Venue, more: &str) -> String {

@@ -4,9 +4,10 @@
 //! that must come of it. `FEEDGATE_BLESS=1` writes the latter anew, for a diff to be read.
 
 use std::collections::BTreeMap;
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
+use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use feedgate::replay;
 use serde_json::{Value as Json, value::RawValue};
 
@@ -174,6 +175,46 @@ async fn a_recorded_binance_session_gives_exact_mids() {
         observed(&found).into_iter().map(|(id, value, sequence)| (id, nine_places(&value), sequence)).collect();
     assert!(expected.len() > 50);
     assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_recorded_gate_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("gateio.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        let message: Json = serde_json::from_str(&payload).expect("JSON");
+        if message["channel"] == "spot.tickers" && message["event"] == "update" {
+            let field = |name: &str| message["result"][name].as_str().expect("text").to_owned();
+            expected.push((field("currency_pair"), field("last"), None));
+        }
+    }
+    let pairs = ids("INK_USDT,HAI_ETH,BTC_USDC,NANO_USDT,QTUM3S_USDT,DIS_USDT,NEO_BTC,FAST_USDT,ZKS_ETH,OMG_USDT");
+    let found = observed(&events("gate", &recording, &pairs, None).await);
+    assert!(expected.len() > 20);
+    assert_eq!(found, expected);
+}
+
+/// Its channels are others than the plugin's; its pings are not.
+#[tokio::test]
+async fn the_pings_of_a_recorded_htx_session_are_answered_in_kind() {
+    let Some(recording) = recordings().map(|place| place.join("huobi.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for line in replay::open(&recording).expect("readable").lines() {
+        let record: Json = serde_json::from_str(&line.expect("UTF-8")).expect("JSON");
+        let Some(packed) = record["b64"].as_str() else { continue };
+        let packed = BASE64.decode(packed).expect("base64");
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).expect("gzip");
+        if text.starts_with("{\"ping\"") {
+            expected.push(text.replace("ping", "pong"));
+        }
+    }
+    let found = events("htx", &recording, &ids("trioeth,borusdt,omgbtc"), None).await;
+    assert_eq!(observed(&found), []);
+    let replies = found.iter().filter(|event| event["event"] == "reply");
+    let replies: Vec<_> = replies.map(|event| event["text"].as_str().expect("text").to_owned()).collect();
+    assert!(expected.len() > 5);
+    assert_eq!(replies, expected);
 }
 
 #[tokio::test]

@@ -64,6 +64,8 @@ fn a_step_of_a_session(bencher: Bencher<'_, '_>) {
         ids_per_message: None,
         acknowledges: false,
         ack_timeout: Duration::from_secs(10),
+        revive_gap: Duration::from_secs(30),
+        first_data_timeout: None,
         max_age: None,
     };
     let mut session = Session::new(config, (0..200).map(Key).collect(), start, Duration::ZERO);

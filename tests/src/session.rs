@@ -35,6 +35,8 @@ pub(crate) trait Session: Send {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Out {
     Text(String),
+    /// Sent as a binary message, packed with gzip.
+    Gzip(String),
     /// Sent as it is, by the shell.
     Raw(Message),
     Ping(String),
@@ -159,7 +161,7 @@ pub(crate) mod testing {
         call(&mut out);
         out.into_iter()
             .map(|out| match out {
-                Out::Text(text) => text,
+                Out::Text(text) | Out::Gzip(text) => text,
                 other => format!("{other:?}"),
             })
             .collect()

@@ -2,11 +2,13 @@
 //! client and its [`Session`]. Everything that a fault does to bytes is here; what a venue says is
 //! in `venues`.
 
-use std::io;
+use std::io::{self, Write};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast::{self, error::TryRecvError};
@@ -358,8 +360,9 @@ impl<'a> WebSocket<'a> {
         let mut out = std::mem::take(&mut self.out);
         for out in out.drain(..) {
             let frame = match out {
-                Out::Text(_) if self.fault == Fault::Garbage => self.next_garbage(),
+                Out::Text(_) | Out::Gzip(_) if self.fault == Fault::Garbage => self.next_garbage(),
                 Out::Text(text) => Message::text(text),
+                Out::Gzip(text) => Message::binary(gzip(&text)),
                 Out::Raw(frame) => frame,
                 Out::Ping(payload) => Message::Ping(payload.into()),
                 Out::Violation(text) => {
@@ -405,6 +408,13 @@ impl<'a> WebSocket<'a> {
             _ => Message::text("[1,[null,null,null,null,null,null,\"\\ud800\"]]"),
         }
     }
+}
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut packer = GzEncoder::new(Vec::new(), Compression::fast());
+    // Writing into memory does not fail.
+    let _ = packer.write_all(text.as_bytes());
+    packer.finish().unwrap_or_default()
 }
 
 /// Keeps the statistics of one open WebSocket right, also when its task is aborted.

@@ -28,7 +28,7 @@ mod routes;
 pub use health::{Missing, Readiness};
 pub use observations::{Observation, Observations, Value};
 pub use plugins::{Config, Plugin, Plugins};
-pub use providers::{Connection, Poller, Provider, Providers};
+pub use providers::{Connection, Poller, Provider, Providers, Trouble};
 pub use routes::router;
 
 /// How long open answers may take once the daemon stops: a reader that never finishes must not hold it up.

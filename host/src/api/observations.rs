@@ -42,6 +42,25 @@ pub struct Observation {
     pub max_age_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
+    /// The number of the connection that carries it. Absent for an id that is polled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection: Option<usize>,
+    /// A word of [`crate::logic::session::Subscription`]. Absent until it was asked for on this connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscription: Option<String>,
+    /// Messages since the start that never arrived, by the venue's numbers; that were older than what was held; that
+    /// were held already. Absent when there were none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub missed: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub older: u64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub duplicate: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A value. Its JSON type says what it is; numbers are strings, since JSON readers round.
@@ -79,6 +98,11 @@ impl Observation {
             age_ms: held.map(|held| millis(held.age)),
             max_age_ms: millis(reading.max_age),
             sequence: held.and_then(|held| held.sequence),
+            connection: reading.carrier.map(|carrier| carrier.connection),
+            subscription: reading.carrier.and_then(|carrier| Some(carrier.subscription?.as_str().to_owned())),
+            missed: reading.missed,
+            older: reading.older,
+            duplicate: reading.duplicate,
         }
     }
 }

@@ -50,6 +50,9 @@ pub struct Provider {
     /// Absent for a provider that streams.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poller: Option<Poller>,
+    /// What the venue has against us. Absent when nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<Trouble>,
     /// What became of values and ids since the start, by kind.
     pub outcomes: BTreeMap<String, u64>,
 }
@@ -72,6 +75,18 @@ pub struct Connection {
     /// Absent when none is planned; 0 when it is due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_attempt_in_ms: Option<u64>,
+    /// The phase of the connection that is to take this one's place. Absent when there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<String>,
+}
+
+/// What a venue has against us.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Trouble {
+    /// A word of [`crate::status::Trouble`].
+    pub what: String,
+    pub reason: String,
+    pub since_ms_ago: u64,
 }
 
 /// How a connection or an attempt ended.
@@ -122,6 +137,11 @@ impl Provider {
             newest_age_ms: newest.map(millis),
             connections: info.connections.into_iter().map(|(number, it)| Connection::new(number, it, now)).collect(),
             poller: info.poller.map(|poller| Poller::new(poller, now)),
+            trouble: info.trouble.map(|(trouble, since, reason)| Trouble {
+                what: trouble.as_str().to_owned(),
+                reason,
+                since_ms_ago: ago(since, now),
+            }),
             outcomes: provider.metrics.outcomes().map(|(outcome, count)| (outcome.to_owned(), count)).collect(),
         }
     }
@@ -141,6 +161,7 @@ impl Connection {
             failures: info.failures,
             last_end: info.last_end.map(end),
             next_attempt_in_ms: info.next_attempt.map(|at| until(at, now)),
+            successor: info.successor.map(str::to_owned),
         }
     }
 }

@@ -149,7 +149,7 @@ impl Route {
 
 async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
     let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, format)], status.metrics.render(&status.store))
+    ([(CONTENT_TYPE, format)], status.render_metrics())
 }
 
 async fn openapi() -> impl IntoResponse {

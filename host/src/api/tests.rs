@@ -12,9 +12,10 @@ use tokio::time::Instant;
 
 use super::routes::ROUTES;
 use super::*;
+use crate::logic::session::Subscription;
 use crate::observation::{Decimal, Observation as Observed, Receipt, UnixNanos, Value as Held, ValueKind};
-use crate::status::{ConfigStatus, ConnectionInfo, LoadedPlugin, PluginStatus, PollerInfo, ProviderState};
-use crate::store::{Note, ProviderSlots};
+use crate::status::{ConfigStatus, ConnectionInfo, LoadedPlugin, PluginStatus, PollerInfo, ProviderState, Trouble};
+use crate::store::{Carrier, Note, ProviderSlots};
 
 /// A daemon's state with something of everything: a streaming provider with one id in each state, a polling one
 /// without a value, one that is switched off.
@@ -49,9 +50,21 @@ fn filled() -> Arc<Status> {
             failures: 1,
             last_end: Some(("reset".to_owned(), now)),
             next_attempt: Some(now + second),
+            successor: Some("connecting"),
         };
         info.connections.insert(0, connection);
+        info.trouble = Some((Trouble::GeoBlocked, now, "status 451".to_owned()));
     });
+    let old = slots.table().get(crate::observation::Key(1)).expect("a key of this test").clone();
+    old.set_carrier(Some(Carrier { connection: 0, subscription: Some(Subscription::Acknowledged) }));
+    old.count_missed(2);
+    // As it was held, then once more, then something older.
+    for (sequence, ago) in [(5, Some(3_600)), (5, None), (1, Some(7_200))] {
+        let receipt = slots.receipt(0);
+        let observed_at = ago.map(|ago: i64| UnixNanos(receipt.at.0 - ago * 1_000_000_000));
+        let value = Held::Text("words".to_owned());
+        old.write(Observed { key: old.key(), value, observed_at, sequence: Some(sequence) }, receipt);
+    }
     status.store.provider("poll").set_ids(&[("a,b".into(), second)]);
     note(&status.store.provider("poll"), 0, Note::Down, "refused");
     status.provider("poll").update(|info| {

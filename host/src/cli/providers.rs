@@ -115,6 +115,9 @@ fn reason(provider: &Provider) -> String {
     if !provider.reason.is_empty() {
         reasons.push(provider.reason.clone());
     }
+    if let Some(trouble) = &provider.trouble {
+        reasons.push(format!("{} for {}: {}", trouble.what, millis(trouble.since_ms_ago), trouble.reason));
+    }
     for connection in provider.connections.iter().filter(|connection| !is_open(connection)) {
         let mut said = format!("connection {} is {}", connection.number, connection.phase);
         if let Some(end) = &connection.last_end {

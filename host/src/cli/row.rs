@@ -154,6 +154,11 @@ pub(super) fn example(id: &str, value: &str, state: State) -> Observation {
         age_ms: (!value.is_empty()).then_some(1_500),
         max_age_ms: 10_000,
         sequence: None,
+        connection: None,
+        subscription: None,
+        missed: 0,
+        older: 0,
+        duplicate: 0,
     }
 }
 

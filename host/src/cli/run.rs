@@ -1,4 +1,5 @@
-//! `feedgate run`: the daemon in the foreground, until SIGINT or SIGTERM; SIGHUP reads the configuration again.
+//! `feedgate run`: the daemon in the foreground, until SIGINT or SIGTERM; SIGHUP reads the configuration again, SIGUSR1
+//! replaces every connection.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,8 +22,12 @@ pub async fn run(config: PathBuf, logs: &Logs) -> ExitCode {
     if let Some(address) = daemon.api() {
         tracing::info!("API at http://{address}/");
     }
-    while let Signal::Reload = signals.next().await {
-        daemon.reload();
+    loop {
+        match signals.next().await {
+            Signal::Reload => daemon.reload(),
+            Signal::Rotate => daemon.rotate(),
+            Signal::Stop => break,
+        }
     }
     tracing::info!("stopping");
     let in_time = tokio::select! {
@@ -35,12 +40,15 @@ pub async fn run(config: PathBuf, logs: &Logs) -> ExitCode {
 
 enum Signal {
     Reload,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there is no such signal"))]
+    Rotate,
     Stop,
 }
 
 #[cfg(unix)]
 struct Signals {
     hangup: tokio::signal::unix::Signal,
+    user: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
@@ -51,6 +59,7 @@ impl Signals {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
         })
@@ -59,6 +68,7 @@ impl Signals {
     async fn next(&mut self) -> Signal {
         tokio::select! {
             _ = self.hangup.recv() => Signal::Reload,
+            _ = self.user.recv() => Signal::Rotate,
             _ = self.interrupt.recv() => Signal::Stop,
             _ = self.terminate.recv() => Signal::Stop,
         }

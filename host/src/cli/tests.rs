@@ -39,6 +39,7 @@ async fn daemon() -> (String, JoinSet<io::Result<()>>) {
             failures: 1,
             last_end: Some(("reset by peer".to_owned(), now)),
             next_attempt: Some(now),
+            successor: None,
         };
         info.connections.insert(0, connection);
     });

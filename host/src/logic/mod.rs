@@ -9,7 +9,7 @@
 //!
 //! - A. Getters, named after what they give: `phase`, `failures`.
 //! - B. `handle_*`: what happened, and when.
-//! - C. `set_*` and plain verbs (`restart`, `stop`, `poll_now`): what we want.
+//! - C. `set_*` and plain verbs (`rotate`, `stop`, `poll_now`): what we want.
 //! - D. `poll_action`: what to do now, asked again until it answers `None`; `poll_timeout`: when to ask next at the
 //!   latest. A shell asks after everything that it told the machine.
 //!
@@ -19,7 +19,10 @@
 //! Read `backoff` for the style, then `session`, which is where most of the host's promises are kept.
 
 pub mod backoff;
+pub mod clock;
+pub mod endpoints;
 pub mod rate_limit;
+pub mod rotation;
 pub mod schedule;
 pub mod shard;
 pub mod subscriptions;

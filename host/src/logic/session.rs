@@ -19,6 +19,10 @@ use open::Open;
 
 mod open;
 
+/// The least time between two replacements because of a silent id, in gaps between two revivals; doubled after each.
+const FIRST_SILENCE_GAP: u32 = 10;
+const LONGEST_SILENCE_GAP: u32 = 240;
+
 /// The rules of a venue, tightened by the operator.
 #[derive(Clone, Debug)]
 pub struct SessionConfig {
@@ -42,7 +46,14 @@ pub struct SessionConfig {
     pub acknowledges: bool,
     /// How long such an answer may take, and how long the venue may take to be ready.
     pub ack_timeout: Duration,
-    /// Replace the connection at this age. Less than the age at which the venue cuts it. `None`: never.
+    /// The least time between two attempts to revive silent ids, and a tenth of the least time between two
+    /// replacements of the connection because of one.
+    pub revive_gap: Duration,
+    /// How long, from the first subscription on, the connection may give no useful data at all. `None`: a market may
+    /// be quiet for ever.
+    pub first_data_timeout: Option<Duration>,
+    /// The venue cuts connections of this age, so it is closed then at the latest; see [`Overrides::replace_after`].
+    /// `None`: never.
     pub max_age: Option<Duration>,
 }
 
@@ -71,6 +82,8 @@ pub struct Overrides {
     pub heartbeat_interval: Option<Duration>,
     /// Replaces [`SessionConfig::idle_timeout`].
     pub idle_timeout: Option<Duration>,
+    /// The age at which a successor is to be opened, which takes over before [`SessionConfig::max_age`].
+    pub replace_after: Option<Duration>,
 }
 
 /// What to do.
@@ -87,6 +100,9 @@ pub enum Action {
     Heartbeat,
     /// Send a ping of the protocol: has the venue gone, or has it nothing to say?
     Ping,
+    /// Open a [`Session::successor`], and [`Session::stop`] this one when that delivers. Said once for a connection,
+    /// which serves on until then.
+    Replace(CloseReason),
     /// Give the socket, or the dial under way, up, and answer with [`Session::handle_ended`].
     Close(CloseReason),
 }
@@ -100,10 +116,14 @@ pub enum CloseReason {
     ConnectTimeout,
     /// The venue was not ready in time.
     ReadyTimeout,
+    /// No useful data came in time.
+    FirstDataTimeout,
     /// It is as old as it may get.
     MaxAge,
-    /// [`Session::restart`].
-    Restart,
+    /// [`Session::rotate`].
+    Rotation,
+    /// An id stays silent, however often it is asked for.
+    Silence,
     /// The venue asked for it: [`Session::handle_reconnect`].
     Venue,
     /// No id is left to ask for.
@@ -117,7 +137,7 @@ pub enum CloseReason {
 pub enum Reconnect {
     /// At once.
     Now,
-    /// Within this time. It serves until half of it has passed.
+    /// Within this time. It serves until its successor delivers, or most of the time has passed.
     OverlapWithin(Duration),
     /// At once, and then not connect before this time has passed (at most [`LONGEST_WAIT`]).
     After(Duration),
@@ -147,10 +167,10 @@ pub enum Phase {
 /// for us dies with its connection.
 ///
 /// - The wait after an end is the backoff's, and the longer the more connections in a row failed or did not live.
-///   Only an end that we planned needs none: [`CloseReason::Restart`] and [`CloseReason::NothingToDo`] always,
-///   [`CloseReason::MaxAge`] and [`CloseReason::Venue`] after a stable life (a venue, or a plugin, that asks for a new
-///   connection again and again is no reason for a storm). Two attempts are then still the backoff's first wait apart.
-/// - What a venue asks for (`Retry-After`, [`Reconnect::After`]) is kept by everything, restarts included.
+///   Only an end that we planned needs none: [`CloseReason::NothingToDo`] always, [`CloseReason::MaxAge`] and
+///   [`CloseReason::Venue`] after a stable life (a venue, or a plugin, that asks for a new connection again and again is
+///   no reason for a storm). Two attempts are then still the backoff's first wait apart.
+/// - What a venue asks for (`Retry-After`, [`Reconnect::After`]) is kept by everything, rotations included.
 /// - On each connection every wanted id is asked for, except those that were refused for good.
 ///
 /// Whoever drives it asks [`Session::poll_action`] until it answers `None` after each call that tells it something,
@@ -170,8 +190,11 @@ pub struct Session {
     held_until: Option<Instant>,
     last_connect: Option<Instant>,
     openings: u64,
-    restarting: bool,
     stopping: bool,
+    /// How often a connection was replaced because an id stayed silent, and when that may happen again. Outlives
+    /// connections: a market that nobody trades must not cost one each few minutes.
+    silences: u32,
+    silence_again_at: Option<Instant>,
     /// Something was told since an action was last asked for.
     told_at: Option<Instant>,
 }
@@ -207,9 +230,31 @@ impl Session {
             held_until: None,
             last_connect: None,
             openings: 0,
-            restarting: false,
+            stopping: false,
+            silences: 0,
+            silence_again_at: None,
+            told_at: Some(now),
+        }
+    }
+
+    /// What is to take this one's place: it wants the same, knows what was refused and keeps the same distance from
+    /// the venue, and has no connection yet.
+    ///
+    /// `delay`: as at the start, many slots of one venue are replaced one after another.
+    pub fn successor(&self, now: Instant, delay: Duration) -> Self {
+        let mut backoff = self.backoff.clone();
+        if let State::Open(open) = &self.state
+            && self.config.backoff.is_stable(open.age(now))
+        {
+            backoff.reset();
+        }
+        Self {
+            backoff,
+            state: State::Down,
+            not_before: later(self.soonest(now), delay),
             stopping: false,
             told_at: Some(now),
+            ..self.clone()
         }
     }
 
@@ -244,10 +289,20 @@ impl Session {
         }
     }
 
+    /// What is wanted, refused or not.
+    pub fn wanted(&self) -> &BTreeSet<Key> {
+        &self.wanted
+    }
+
     /// How many ids were asked for on this connection and have no answer. A value is as good as an answer: while this
     /// is not 0, report the ids of observations by [`Session::handle_subscribed`] too.
     pub fn unanswered(&self) -> usize {
         self.subscriptions().map_or(0, Subscriptions::unanswered)
+    }
+
+    /// Whether the connection is open and the venue has answered for every id, or is not going to.
+    pub fn is_settled(&self) -> bool {
+        matches!(&self.state, State::Open(open) if open.subscriptions().is_settled())
     }
 
     /// How often a connection was opened after the first.
@@ -258,15 +313,6 @@ impl Session {
     /// Connections in a row that failed or did not live long enough.
     pub fn failures(&self) -> u32 {
         self.backoff.failures()
-    }
-
-    /// When the open connection will be replaced, as far as is known. A shell that can have two sockets opens the
-    /// successor before that.
-    pub fn retires_at(&self) -> Option<Instant> {
-        match &self.state {
-            State::Open(open) => open.retires_at(),
-            _ => None,
-        }
     }
 
     // B. What happened.
@@ -309,8 +355,15 @@ impl Session {
     /// none. The time for answers counts from now.
     pub fn handle_sent(&mut self, now: Instant) {
         self.told_at = Some(now);
-        if let Some(subscriptions) = self.subscriptions_mut() {
-            subscriptions.handle_sent(now);
+        if let State::Open(open) = &mut self.state {
+            open.handle_sent(now, self.config.first_data_timeout);
+        }
+    }
+
+    /// Useful data came. Need be told only once for each connection.
+    pub fn handle_data(&mut self) {
+        if let State::Open(open) = &mut self.state {
+            open.handle_data();
         }
     }
 
@@ -328,7 +381,7 @@ impl Session {
     pub fn handle_rejected(&mut self, key: Key, permanent: bool, now: Instant) {
         self.told_at = Some(now);
         if let Some(subscriptions) = self.subscriptions_mut() {
-            subscriptions.handle_rejected(key);
+            subscriptions.handle_rejected(key, permanent, now);
         }
         if permanent && self.wanted.contains(&key) {
             self.refused.insert(key);
@@ -340,15 +393,37 @@ impl Session {
         self.told_at = Some(now);
         let retire_at = match when {
             Reconnect::Now => now,
-            Reconnect::OverlapWithin(time) => later(now, time / 2),
+            // What is left is for the goodbye.
+            Reconnect::OverlapWithin(time) => later(now, time / 10 * 9),
             Reconnect::After(time) => {
                 self.handle_retry_after(now, time);
                 now
             }
         };
         if let State::Open(open) = &mut self.state {
+            open.replace_by(now, CloseReason::Venue);
             open.retire_by(retire_at, CloseReason::Venue);
         }
+    }
+
+    /// Nothing was heard of exactly these ids of the connection for longer than they may be silent. Each is asked for
+    /// anew, alone; where that is in vain, the connection is replaced, and the next time not so soon.
+    pub fn handle_silence(&mut self, silent: &BTreeSet<Key>, now: Instant) {
+        self.told_at = Some(now);
+        let State::Open(open) = &mut self.state else { return };
+        let in_vain = open.subscriptions_mut().handle_silence(silent, now);
+        if !in_vain || self.silence_again_at.is_some_and(|at| now < at) {
+            return;
+        }
+        let longest = self.config.revive_gap.saturating_mul(LONGEST_SILENCE_GAP);
+        // After a long good time it is a new story.
+        if self.silence_again_at.is_some_and(|at| now >= later(at, longest)) {
+            self.silences = 0;
+        }
+        let gap = self.config.revive_gap.saturating_mul(FIRST_SILENCE_GAP << self.silences.min(16)).min(longest);
+        self.silences += 1;
+        self.silence_again_at = Some(later(now, gap));
+        open.replace_by(now, CloseReason::Silence);
     }
 
     /// The venue does not want to see us for `time` (at most [`LONGEST_WAIT`]): a 429 or 503 to the handshake or to a
@@ -372,12 +447,10 @@ impl Session {
         self.state = if self.stopping { State::Stopped } else { State::Down };
         let stable = lived.is_some_and(|lived| self.config.backoff.is_stable(lived));
         let needs_no_wait = match planned {
-            _ if self.restarting => true,
-            Some(CloseReason::Restart | CloseReason::NothingToDo) => true,
+            Some(CloseReason::NothingToDo) => true,
             Some(CloseReason::MaxAge | CloseReason::Venue) => stable,
             _ => false,
         };
-        self.restarting = false;
         if needs_no_wait {
             if stable {
                 self.backoff.reset();
@@ -406,24 +479,16 @@ impl Session {
         }
     }
 
-    /// Replaces the connection, or cuts a backoff short. `changed`: the plugin or the configuration changed, and
-    /// these are the rules now; what was refused for good is asked for again.
-    pub fn restart(&mut self, changed: Option<SessionConfig>, now: Instant) {
+    /// Replaces the connection, which serves until its successor delivers, or cuts a backoff short.
+    pub fn rotate(&mut self, now: Instant) {
         self.told_at = Some(now);
-        if let Some(config) = changed {
-            self.backoff.set_config(config.backoff);
-            self.config = config;
-            self.refused.clear();
-        }
-        match self.state {
-            // Before the first attempt the wait is the stagger, which a restart of all slots must not undo.
+        match &mut self.state {
+            // Before the first attempt the wait is the stagger, which a rotation of all slots must not undo.
             State::Down if self.last_connect.is_some() => {
                 self.not_before = self.not_before.min(self.soonest(now));
             }
-            State::Down | State::Stopped => {}
-            State::Connecting { .. } | State::Open(_) | State::Closing { .. } => {
-                self.restarting = true;
-            }
+            State::Open(open) => open.replace_by(now, CloseReason::Rotation),
+            State::Down | State::Connecting { .. } | State::Closing { .. } | State::Stopped => {}
         }
     }
 
@@ -476,6 +541,7 @@ impl Session {
                     ids_per_message: self.config.ids_per_message,
                     acknowledges: self.config.acknowledges,
                     ack_timeout: self.config.ack_timeout,
+                    revive_gap: self.config.revive_gap,
                 };
                 self.state = State::Connecting {
                     deadline: later(now, self.config.connect_timeout),
@@ -497,8 +563,6 @@ impl Session {
         };
         if self.stopping {
             Some(CloseReason::Stopped)
-        } else if self.restarting {
-            Some(CloseReason::Restart)
         } else if self.nothing_to_do() {
             Some(CloseReason::NothingToDo)
         } else {

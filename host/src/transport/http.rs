@@ -88,7 +88,7 @@ impl HttpClient {
     }
 
     async fn follow(&self, request: &Request, timeout: Duration) -> Result<Response, FetchError> {
-        let first = admit_filled(&self.grants, &self.secrets, &request.url)?;
+        let first = admit_filled(&self.grants, &self.secrets, &request.url, 0)?;
         let first_origin = first.origin;
         let mut url = first.url;
         let mut method = request.method;
@@ -165,13 +165,19 @@ impl HttpClient {
     }
 }
 
-/// Decides on a URL as the plugin wrote it, then puts its secrets in; they must not lead elsewhere.
-pub(super) fn admit_filled(grants: &Grants, secrets: &Secrets, url: &str) -> Result<Admitted, FetchError> {
-    let admitted = grants.admit(url)?;
+/// Decides on a URL as the plugin wrote it, at one of the places that serve it, then puts its secrets in; they must not
+/// lead elsewhere.
+pub(super) fn admit_filled(
+    grants: &Grants,
+    secrets: &Secrets,
+    url: &str,
+    place: usize,
+) -> Result<Admitted, FetchError> {
+    let admitted = grants.admit_at(url, place)?;
     if !Secrets::named_in(url) {
         return Ok(admitted);
     }
-    let filled = grants.admit(&secrets.fill_url(url)?)?;
+    let filled = grants.admit_at(&secrets.fill_url(url)?, place)?;
     if filled.origin != admitted.origin {
         return Err(Forbidden::NotAUrl("with its secret, the URL".to_owned()).into());
     }

@@ -1,5 +1,6 @@
 //! From what codecs say to the store: keys to slots, times checked, everything counted. The end of the message path.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::codec::{Context, Missing};
@@ -19,17 +20,77 @@ pub(super) struct Intake {
     plausible: PlausibleTimes,
     epoch: u64,
     dirty: bool,
+    /// By key, for streams: when something was last heard of it on this connection, and when it was first asked for, on the
+    /// store's monotonic clock; 0 for never.
+    heard: Vec<u64>,
+    asked: Vec<u64>,
+    /// Ids that a successor delivers: what comes here is late. Empty but while a connection is being replaced.
+    muted: BTreeSet<Key>,
+    /// Somebody else serves these ids: nothing bad is to be said of them from here.
+    quiet: bool,
 }
 
 impl Intake {
     pub(super) fn new(slots: Arc<ProviderSlots>, metrics: ProviderMetrics, plausible: PlausibleTimes) -> Self {
-        let table = slots.table();
-        Self { slots, table, metrics, plausible, epoch: next_epoch(), dirty: false }
+        let mut intake = Self {
+            slots,
+            table: SlotTable::default(),
+            metrics,
+            plausible,
+            epoch: next_epoch(),
+            dirty: false,
+            heard: Vec::new(),
+            asked: Vec::new(),
+            muted: BTreeSet::new(),
+            quiet: false,
+        };
+        intake.set_table(intake.slots.table());
+        intake
+    }
+
+    /// Other ids.
+    pub(super) fn set_table(&mut self, table: SlotTable) {
+        self.heard.resize(table.len(), 0);
+        self.asked.resize(table.len(), 0);
+        self.table = table;
+    }
+
+    /// Whether somebody else serves the ids for the time being.
+    pub(super) fn set_quiet(&mut self, quiet: bool) {
+        self.quiet = quiet;
     }
 
     /// A new connection: its sequences do not compare with those of the last one.
     pub(super) fn next_epoch(&mut self) {
         self.epoch = next_epoch();
+        self.heard.fill(0);
+        self.asked.fill(0);
+        self.muted.clear();
+    }
+
+    /// Whether something was heard of an id on this connection after a moment of the store's monotonic clock.
+    pub(super) fn heard_after(&self, key: Key, monotonic: u64) -> bool {
+        self.heard.get(key.index()).is_some_and(|heard| *heard > monotonic)
+    }
+
+    /// Whether nothing was heard of an id for longer than its maximal age, since it was asked for.
+    pub(super) fn is_silent(&self, key: Key, now: u64) -> bool {
+        let (Some(heard), Some(asked)) = (self.heard.get(key.index()), self.asked.get(key.index())) else {
+            return false;
+        };
+        let since = now.saturating_sub(*heard.max(asked));
+        *asked > 0 && self.table.get(key).is_some_and(|slot| u128::from(since) > slot.max_age().as_nanos())
+    }
+
+    /// What comes here of an id is late from now on: a successor delivers it.
+    pub(super) fn mute(&mut self, key: Key) {
+        self.muted.insert(key);
+    }
+
+    fn note_heard(&mut self, key: Key, receipt: Receipt) {
+        if let Some(heard) = self.heard.get_mut(key.index()) {
+            *heard = receipt.monotonic;
+        }
     }
 
     pub(super) fn receipt(&self) -> Receipt {
@@ -38,6 +99,10 @@ impl Intake {
 
     /// Stores one value.
     pub(super) fn observed(&mut self, observation: Observation, receipt: Receipt) {
+        self.note_heard(observation.key, receipt);
+        if !self.muted.is_empty() && self.muted.contains(&observation.key) {
+            return self.metrics.outcome(Counted::Duplicate);
+        }
         let Some(slot) = self.table.get(observation.key) else {
             return self.unknown_key();
         };
@@ -59,6 +124,7 @@ impl Intake {
 
     /// The venue confirms what is held.
     pub(super) fn unchanged(&mut self, key: Key, receipt: Receipt) {
+        self.note_heard(key, receipt);
         match self.table.get(key) {
             // With nothing held there is nothing to confirm.
             Some(slot) => drop(slot.confirm(receipt.monotonic)),
@@ -119,6 +185,9 @@ impl Intake {
 
     /// Says the same of many ids, those that are refused left out.
     pub(super) fn note<'a>(&mut self, keys: impl IntoIterator<Item = &'a Key>, note: Note, reason: &str) {
+        if self.quiet {
+            return;
+        }
         let reason = shorten(reason);
         for slot in keys.into_iter().filter_map(|key| self.table.get(*key)) {
             slot.set_note_unless_rejected(note, &reason);
@@ -127,7 +196,14 @@ impl Intake {
     }
 
     /// The venue is asked for an id: what was refused before is forgotten.
-    pub(super) fn asked(&mut self, key: Key, again: bool) {
+    pub(super) fn asked(&mut self, key: Key, again: bool, now: u64) {
+        // To ask again is no sign of life.
+        if let Some(asked) = self.asked.get_mut(key.index()).filter(|asked| **asked == 0) {
+            *asked = now;
+        }
+        if self.quiet {
+            return;
+        }
         if let Some(slot) = self.table.get(key) {
             let words = if again {
                 "asked for again: the venue has not confirmed the subscription"
@@ -135,6 +211,14 @@ impl Intake {
                 "asked for, no answer yet"
             };
             slot.set_note(Note::Waiting, words);
+        }
+    }
+
+    /// The venue was asked for an id as often as it may be, and has not answered.
+    pub(super) fn unconfirmed(&mut self, key: Key, asks: u32) {
+        if let Some(slot) = self.table.get(key).filter(|_| !self.quiet) {
+            let words = format!("asked for {asks} times, and the venue has not confirmed the subscription");
+            slot.set_note_unless_clear(Note::Waiting, &words);
         }
     }
 

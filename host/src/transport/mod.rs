@@ -1,8 +1,9 @@
 //! Moving bytes between venues and codecs: the only place that names reqwest and tungstenite.
 //!
 //! Thin shells. What to do and when is decided in `logic`, what bytes mean in a codec; here are sockets, timers and the
-//! order of calls. Reading order: `session` (one WebSocket slot), `link` and `outbox` (its parts), `websocket` (its socket), `poller` (one HTTP
-//! provider), `http` (one request), `intake` (into the store), `limiter`, `tls`, `inflate`.
+//! order of calls. Reading order: `session` (one WebSocket slot), `connection` with `link`
+//! and `outbox` (its parts), `websocket` (its socket), `poller` (one HTTP
+//! provider), `http` (one request), `intake` (into the store), `limiter`, `places`, `tls`, `inflate`.
 
 use std::collections::BTreeSet;
 
@@ -12,12 +13,14 @@ use crate::observation::Key;
 use crate::store::SlotTable;
 
 mod api_client;
+mod connection;
 mod http;
 mod inflate;
 mod intake;
 mod limiter;
 mod link;
 mod outbox;
+mod places;
 mod poller;
 mod session;
 mod tls;
@@ -26,9 +29,10 @@ mod websocket;
 pub use api_client::{ApiClient, ApiError};
 pub use http::HttpClient;
 pub use limiter::OriginLimits;
+pub(crate) use places::Places;
 pub(crate) use poller::PollerSetup;
 pub(crate) use session::SessionSetup;
-pub use websocket::SocketLimits;
+pub use websocket::{DialLimits, SocketLimits};
 
 /// What one session or poller serves.
 #[derive(Clone, Debug, Default)]

@@ -134,7 +134,7 @@ struct Tally {
 
 impl<O: OpenCodec> Poller<O> {
     fn take_wanted(&mut self, wanted: &Wanted) {
-        self.intake.table = wanted.table.clone();
+        self.intake.set_table(wanted.table.clone());
         let keys: BTreeSet<Key> = self.intake.table.iter().map(|slot| slot.key()).collect();
         self.refused.retain(|key| keys.contains(key));
     }

@@ -1,73 +1,42 @@
-//! One WebSocket slot at work: drives a [`Session`] over one socket at a time, with a fresh codec for each attempt.
+//! One WebSocket slot: the connection that serves, and the one that is to take its place.
 //!
-//! The loop: do what the session says, wait for one thing, tell the session. Plugin calls are awaited where they stand,
-//! never as an arm of the wait. Nothing that is sent holds up what is received: frames wait in an `outbox` for their
-//! limits, and in the socket's buffer for the venue.
+//! The loop: do what is to be done, wait for one thing, take it in. A connection is replaced without a gap: a successor
+//! connects, subscribes and delivers while the old one serves on; it takes over id by id, and only then does the old one
+//! close. What a connection does is in `connection`, when it is replaced in `logic::session`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::Message;
 
-use super::http::{HttpClient, admit_filled};
-use super::inflate::inflate;
-use super::intake::{Intake, context};
-use super::limiter::{Limiter, OriginLimits};
-use super::link::{Happened, Link};
-use super::outbox::Outbox;
-use super::websocket::{End, Heard, SocketLimits, dial};
+pub(crate) use super::connection::SessionSetup;
+use super::connection::{Connection, now};
+use super::link::Happened;
 use super::{Wanted, stopped};
-use crate::codec::{
-    CodecError, Endpoint, Event, Frame, Incoming, OpenCodec, Reconnect, Refusal, Response, Step, Subscription,
-    WebSocketCodec,
-};
-use crate::description::{Bucket, Compression, Limited};
-use crate::logic::session::{self as machine, Action, CloseReason, Overrides, Phase, Session, SessionConfig};
-use crate::metrics::Call;
-use crate::observation::{Key, PlausibleTimes};
-use crate::origin::Grants;
-use crate::secret::Secrets;
-use crate::status::{ConnectionInfo, ProviderStatus};
-use crate::store::{Note, ProviderSlots};
-
-/// Requests that a plugin may ask for before one connection.
-const MAX_FETCHES: usize = 8;
+use crate::codec::OpenCodec;
+use crate::logic::session::{CloseReason, Phase, Session};
+use crate::status::ConnectionInfo;
+use crate::store::Carrier;
 
 /// How long a polite goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// One call in this many is timed: a clock reading costs as much as a tenth of a small call.
-const SAMPLE: u64 = 16;
+/// How long a successor that is subscribed may still lack ids that nobody hears of: markets that do not trade.
+const SETTLE: Duration = Duration::from_secs(5);
 
-/// Everything a session needs.
-pub(crate) struct SessionSetup<O> {
-    /// Its number within the provider.
-    pub(crate) number: usize,
-    pub(crate) open: O,
-    pub(crate) slots: Arc<ProviderSlots>,
-    pub(crate) status: Arc<ProviderStatus>,
-    pub(crate) client: HttpClient,
-    pub(crate) grants: Arc<Grants>,
-    pub(crate) secrets: Arc<Secrets>,
-    pub(crate) buckets: Arc<[Bucket]>,
-    pub(crate) origins: Arc<OriginLimits>,
-    pub(crate) plausible: PlausibleTimes,
-    pub(crate) session: SessionConfig,
-    pub(crate) start_delay: Duration,
-    pub(crate) socket: SocketLimits,
-    pub(crate) compression: Compression,
-    /// For a request before the connection.
-    pub(crate) fetch_timeout: Duration,
-}
+/// How long a successor may lack an id that the old connection delivers before it is given up.
+const OVERLAP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Bounds of the time between two looks for silent ids.
+const SILENCE_CHECK: std::ops::RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(15);
 
 /// Keeps the slot connected until stopped, then closes politely.
 pub(crate) async fn run<O: OpenCodec>(
     setup: SessionSetup<O>,
     mut wanted: watch::Receiver<Wanted>,
+    mut rotate: watch::Receiver<u64>,
     mut stop: watch::Receiver<bool>,
 ) {
     let tls = match super::tls::client_config() {
@@ -77,45 +46,50 @@ pub(crate) async fn run<O: OpenCodec>(
             return;
         }
     };
-    let mut shell = Shell::new(setup, tls, &wanted.borrow_and_update());
+    let first = wanted.borrow_and_update().clone();
+    let session = Session::new(setup.session.clone(), first.keys, now(), setup.start_delay);
+    let setup = Arc::new(setup);
+    let mut slot = Slot {
+        serving: Connection::new(setup.clone(), tls, session, first.table),
+        setup,
+        successor: None,
+        goodbyes: JoinSet::new(),
+        check_at: Instant::now(),
+        phase: ("waiting", Instant::now()),
+        published: None,
+    };
     let mut stopping = false;
     loop {
-        while shell.ended.is_none()
-            && let Some(action) = shell.session.poll_action(now())
-        {
-            shell.act(action).await;
+        slot.settle(stopping).await;
+        slot.publish();
+        if slot.serving.session.phase() == Phase::Stopped {
+            break;
         }
-        shell.send_due();
-        shell.publish();
-        if shell.session.phase() == Phase::Stopped {
-            return;
-        }
-        if shell.ended.is_some() {
-            shell.report_end();
-            continue;
-        }
-        let wake = shell.wake_at();
+        let wake = slot.wake_at();
         tokio::select! {
             biased;
             () = stopped(&mut stop), if !stopping => {
                 stopping = true;
-                shell.session.stop(now());
+                slot.stop();
             }
             changed = wanted.changed(), if !stopping => match changed {
-                Ok(()) => shell.take_wanted(&wanted.borrow_and_update()),
+                Ok(()) => slot.take_wanted(&wanted.borrow_and_update()),
                 Err(_) => {
                     stopping = true;
-                    shell.session.stop(now());
+                    slot.stop();
                 }
             },
-            happened = shell.link.next() => shell.handle(happened).await,
+            Ok(()) = rotate.changed(), if !stopping => slot.serving.session.rotate(now()),
+            happened = next_of(&mut slot.successor) => {
+                if let Some(overlap) = &mut slot.successor {
+                    overlap.connection.handle(happened).await;
+                }
+            }
+            happened = slot.serving.next() => slot.serving.handle(happened).await,
             () = sleep_until(wake) => {}
         }
     }
-}
-
-fn now() -> std::time::Instant {
-    Instant::now().into_std()
+    while slot.goodbyes.join_next().await.is_some() {}
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
@@ -125,476 +99,199 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-struct Shell<O: OpenCodec> {
-    setup: SessionSetup<O>,
-    tls: Arc<ClientConfig>,
-    session: Session,
-    link: Link<O::Codec>,
-    intake: Intake,
-    limiter: Limiter,
-    outbox: Outbox,
-    /// A subscription's frames are in the outbox; the session waits to hear that they are gone.
-    subscribing: bool,
-    /// What the venue was asked for on this connection. The table forgets an id at once when it is no longer wanted;
-    /// the venue must still be told.
-    asked: BTreeMap<Key, Subscription>,
-    /// The link ended and the session has not been told.
-    ended: Option<End>,
-    url: String,
-    last_end: Option<(String, Instant)>,
-    phase: (&'static str, Instant),
-    calls: u64,
-    /// How many ids were unconfirmed when the status was last brought up to date.
-    published: Option<usize>,
+async fn next_of<O: OpenCodec>(successor: &mut Option<Overlap<O>>) -> Happened {
+    match successor {
+        Some(overlap) => overlap.connection.next().await,
+        None => std::future::pending().await,
+    }
 }
 
-impl<O: OpenCodec> Shell<O> {
-    fn new(setup: SessionSetup<O>, tls: Arc<ClientConfig>, wanted: &Wanted) -> Self {
-        let mut intake = Intake::new(setup.slots.clone(), setup.status.metrics.clone(), setup.plausible);
-        intake.table = wanted.table.clone();
-        let session = Session::new(setup.session.clone(), wanted.keys.clone(), now(), setup.start_delay);
-        Self {
-            session,
-            link: Link::Down,
-            limiter: Limiter::new(setup.buckets.clone(), setup.origins.clone()),
-            intake,
-            outbox: Outbox::default(),
-            subscribing: false,
-            asked: BTreeMap::new(),
-            ended: None,
-            url: String::new(),
-            last_end: None,
-            phase: ("waiting", Instant::now()),
-            calls: 0,
-            published: None,
-            tls,
-            setup,
-        }
-    }
+struct Slot<O: OpenCodec> {
+    setup: Arc<SessionSetup<O>>,
+    serving: Connection<O>,
+    successor: Option<Overlap<O>>,
+    /// Connections that were replaced and say goodbye, each within [`GOODBYE`].
+    goodbyes: JoinSet<()>,
+    /// When to look for silent ids again.
+    check_at: Instant,
+    phase: (&'static str, Instant),
+    /// How many ids were unconfirmed, and the successor's phase, when the status was last brought up to date.
+    published: Option<(usize, Option<Phase>)>,
+}
 
+/// A successor on its way.
+struct Overlap<O: OpenCodec> {
+    connection: Connection<O>,
+    reason: CloseReason,
+    since: Instant,
+    /// Since when it is subscribed to everything, also on the store's clock.
+    settled: Option<(Instant, u64)>,
+}
+
+impl<O: OpenCodec> Slot<O> {
     fn take_wanted(&mut self, wanted: &Wanted) {
-        self.intake.table = wanted.table.clone();
-        self.session.set_wanted(&wanted.keys, now());
+        self.serving.take_wanted(wanted);
+        if let Some(overlap) = &mut self.successor {
+            overlap.connection.take_wanted(wanted);
+        }
         self.published = None;
     }
 
-    async fn act(&mut self, action: Action) {
-        match action {
-            Action::Connect => self.connect().await,
-            Action::Subscribe(keys) => self.subscribe(&keys).await,
-            Action::Unsubscribe(keys) => self.unsubscribe(&keys).await,
-            Action::Heartbeat => self.heartbeat().await,
-            Action::Ping => {
-                self.queue(Frame::Ping(Vec::new()), Limited::Send);
-            }
-            Action::Close(reason) => self.close(reason).await,
+    fn stop(&mut self) {
+        self.serving.session.stop(now());
+        if let Some(overlap) = self.successor.take() {
+            self.say_goodbye(overlap.connection, "stopped");
         }
     }
 
-    /// Opens a codec and takes the first step.
-    async fn connect(&mut self) {
-        self.limiter.reset();
-        self.intake.next_epoch();
-        let started = Instant::now();
-        match self.setup.open.open().await {
-            Ok((codec, kind)) => {
-                self.setup.status.metrics.call(Call::Open, started.elapsed());
-                self.setup.status.update(|info| info.kind = Some(kind));
-                self.step(Box::new(codec), 0, None).await;
-            }
-            Err(death) => self.codec_failed(CodecError::Dead(death)),
-        }
-    }
-
-    /// Asks the codec what is next and starts it.
-    async fn step(&mut self, mut codec: Box<O::Codec>, fetches: usize, previous: Option<Response>) {
-        let keys = self.session.keys();
-        let subscriptions = self.intake.table.subscriptions(&keys);
-        let started = Instant::now();
-        let step = codec.connect(context(), &subscriptions, previous.as_ref()).await;
-        self.setup.status.metrics.call(Call::Connect, started.elapsed());
-        match step {
-            Ok(Step::Fetch(_)) if fetches == MAX_FETCHES => self.ended = Some(End::Fetches(MAX_FETCHES)),
-            Ok(Step::Fetch(request)) => {
-                let admitted = match self.setup.client.admit(&request) {
-                    Ok(admitted) => admitted,
-                    Err(error) => return self.ended = Some(End::Fetch(error)),
-                };
-                let at = self.limiter.reserve(&admitted.origin, Limited::Request, Instant::now());
-                self.session.handle_delayed(at.into_std());
-                let (client, timeout) = (self.setup.client.clone(), self.setup.fetch_timeout);
-                let answer = Box::pin(async move {
-                    tokio::time::sleep_until(at).await;
-                    client.send(&request, timeout).await
-                });
-                self.link = Link::Fetching { codec, fetches: fetches + 1, answer };
-            }
-            Ok(Step::Dial(endpoint)) => self.dial(codec, endpoint),
-            Err(error) => self.codec_failed(error),
-        }
-    }
-
-    fn dial(&mut self, codec: Box<O::Codec>, endpoint: Endpoint) {
-        self.url = endpoint.url.split(['?', '#']).next().unwrap_or_default().chars().take(200).collect();
-        let admitted = match admit_filled(&self.setup.grants, &self.setup.secrets, &endpoint.url) {
-            Ok(admitted) => admitted,
-            Err(error) => return self.ended = Some(End::Fetch(error)),
-        };
-        let origin = admitted.origin.clone();
-        let at = self.limiter.reserve(&origin, Limited::Connect, Instant::now());
-        self.session.handle_delayed(at.into_std());
-        let overrides =
-            Overrides { heartbeat_interval: endpoint.heartbeat_interval, idle_timeout: endpoint.idle_timeout };
-        let dialing = dial(admitted, endpoint, self.setup.secrets.clone(), self.tls.clone(), self.setup.socket);
-        let socket = Box::pin(async move {
-            tokio::time::sleep_until(at).await;
-            dialing.await.map(Box::new)
-        });
-        self.link = Link::Dialing { codec, origin, overrides, socket };
-    }
-
-    async fn handle(&mut self, happened: Happened) {
-        match (happened, std::mem::replace(&mut self.link, Link::Down)) {
-            (Happened::Fetched(Ok(response)), Link::Fetching { codec, fetches, .. }) => {
-                self.setup.status.metrics.request(if response.status < 300 { "ok" } else { "status" });
-                if let (418 | 429 | 503, Some(wait)) = (response.status, super::poller::retry_after(&response.headers))
-                {
-                    self.session.handle_retry_after(now(), wait);
-                }
-                self.step(codec, fetches, Some(response)).await;
-            }
-            (Happened::Fetched(Err(error)), _) => {
-                self.setup.status.metrics.request(error.cause());
-                self.ended = Some(End::Fetch(error));
-            }
-            (Happened::Dialed(Ok(socket)), Link::Dialing { codec, origin, overrides, .. }) => {
-                self.setup.status.metrics.connects.inc();
-                self.setup.status.metrics.connections_open.inc();
-                tracing::info!(provider = %self.setup.status.name, connection = self.setup.number, url = %self.url, "connected");
-                self.link = Link::Up { codec, origin, socket };
-                self.session.handle_opened(now(), overrides);
-            }
-            (Happened::Dialed(Err(end)), _) => self.ended = Some(end),
-            (Happened::Heard(heard), link) => {
-                self.link = link;
-                match heard {
-                    Heard::Messages(messages) => self.receive(messages).await,
-                    Heard::Ended(end) => self.ended = Some(end),
-                }
-            }
-            // `next` answers for the link as it stands.
-            (Happened::Fetched(_) | Happened::Dialed(_), _) => {}
-        }
-    }
-
-    /// The message path: what arrived, through the codec, into the store.
-    async fn receive(&mut self, messages: Vec<Message>) {
-        let receipt = self.intake.receipt();
-        self.session.handle_received(now());
-        let Link::Up { codec, origin, .. } = &mut self.link else { return };
-        let metrics = &self.setup.status.metrics;
-        let mut unpacked = Vec::new();
-        if self.setup.compression != Compression::None {
-            for message in &messages {
-                if let Message::Binary(packed) = message {
-                    match inflate(packed, self.setup.compression, self.setup.socket.max_message) {
-                        Ok(content) => unpacked.push(content),
-                        Err(error) => {
-                            tracing::debug!(provider = %self.setup.status.name, %error, "a message stays packed");
-                            self.intake.malformed();
-                            unpacked.push(Vec::new());
-                        }
-                    }
-                }
-            }
-        }
-        let mut unpacked = unpacked.iter();
-        let mut frames = Vec::with_capacity(messages.len());
-        let mut bytes = 0;
-        for message in &messages {
-            bytes += message.len();
-            match message {
-                Message::Text(text) => frames.push(Incoming::Text(text)),
-                Message::Binary(binary) if self.setup.compression == Compression::None => {
-                    frames.push(Incoming::Binary(binary));
-                }
-                Message::Binary(_) => match unpacked.next() {
-                    Some(content) if !content.is_empty() => {
-                        frames.push(match std::str::from_utf8(content) {
-                            Ok(text) => Incoming::Text(text),
-                            Err(_) => Incoming::Binary(content),
-                        });
-                    }
-                    _ => {}
-                },
-                // The answer was sent by the socket; here it is only counted.
-                Message::Ping(_) => {
-                    self.limiter.count_pong(origin, Instant::now());
-                }
-                Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
-            }
-        }
-        metrics.frames_received.inc_by(frames.len() as u64);
-        metrics.bytes_received.inc_by(bytes as u64);
-        if frames.is_empty() {
-            return;
-        }
-        self.calls += 1;
-        let timed = (self.calls % SAMPLE == 1).then(Instant::now);
-        let result = codec.handle_messages(context(), &frames).await;
-        if let Some(started) = timed {
-            metrics.call(Call::HandleMessages, started.elapsed());
-        }
-        match result {
-            Ok(events) => {
-                let unanswered = self.session.unanswered() > 0;
-                let unread = unread(&events).map(|text| format!("a message could not be read: {text}"));
-                for event in events {
-                    self.take_event(event, receipt, unanswered);
-                }
-                if let Some(reason) = unread {
-                    self.intake.note(&self.session.keys(), Note::Unresolved, &reason);
-                }
-                self.intake.flush();
-            }
-            Err(error) => self.codec_failed(error),
-        }
-    }
-
-    fn take_event(&mut self, event: Event, receipt: crate::observation::Receipt, unanswered: bool) {
-        match event {
-            Event::Observed(observation) => {
-                // A value is as good as an acknowledgement.
-                if unanswered {
-                    self.session.handle_subscribed(observation.key, now());
-                }
-                self.intake.observed(observation, receipt);
-            }
-            Event::Unchanged(key) => self.intake.unchanged(key, receipt),
-            Event::Subscribed(key) => {
-                self.session.handle_subscribed(key, now());
-                self.intake.subscribed(key);
-            }
-            Event::Rejected(rejection) => {
-                self.session.handle_rejected(rejection.key, rejection.permanent, now());
-                self.intake.rejected(rejection.key, &rejection.reason);
-            }
-            Event::Reply(frame) => self.queue(frame, Limited::Send),
-            Event::Ready => self.session.handle_ready(now()),
-            Event::Alive => {}
-            Event::Reconnect(when) => {
-                let when = match when {
-                    Reconnect::Now => machine::Reconnect::Now,
-                    Reconnect::OverlapWithin(time) => machine::Reconnect::OverlapWithin(time),
-                    Reconnect::After(time) => machine::Reconnect::After(time),
-                };
-                self.session.handle_reconnect(when, now());
-            }
-            Event::Gap { key, missing } => self.intake.gap(key, missing),
-            Event::Malformed { text, .. } => {
-                tracing::debug!(provider = %self.setup.status.name, error = %text, "a frame could not be read");
-                self.intake.malformed();
-            }
-            Event::Unusable { key, why } => self.intake.unusable(key, &why),
-        }
-    }
-
-    async fn subscribe(&mut self, keys: &[Key]) {
-        let mut asked = self.intake.table.subscriptions(keys);
-        let Link::Up { codec, .. } = &mut self.link else { return };
-        // The plugin may refuse some; the rest is asked for again, at most once for each.
+    /// Does all that is to be done now.
+    async fn settle(&mut self, stopping: bool) {
         loop {
-            if asked.is_empty() {
-                self.session.handle_sent(now());
-                return;
+            self.serving.act().await;
+            if let Some(overlap) = &mut self.successor {
+                overlap.connection.act().await;
             }
-            let started = Instant::now();
-            let result = codec.subscribe(context(), &asked).await;
-            self.setup.status.metrics.call(Call::Subscribe, started.elapsed());
-            let rejections = match result {
-                Ok(frames) => {
-                    for subscription in &asked {
-                        let again = self.asked.contains_key(&subscription.key);
-                        self.intake.asked(subscription.key, again);
-                    }
-                    self.asked.extend(asked.into_iter().map(|subscription| (subscription.key, subscription)));
-                    return self.queue_subscription(frames);
-                }
-                Err(CodecError::Refused(Refusal::Rejected(rejections))) => rejections,
-                Err(error) => return self.codec_failed(error),
-            };
-            let before = asked.len();
-            for rejection in rejections {
-                asked.retain(|subscription| subscription.key != rejection.key);
-                self.session.handle_rejected(rejection.key, rejection.permanent, now());
-                self.intake.rejected(rejection.key, &rejection.reason);
+            if let Some(reason) = self.serving.take_replace()
+                && !stopping
+                && self.successor.is_none()
+            {
+                let connection = self.serving.successor();
+                self.successor = Some(Overlap { connection, reason, since: Instant::now(), settled: None });
+                continue;
             }
-            if asked.len() == before {
-                let text = "subscribe refused ids that it was not asked for".to_owned();
-                return self.codec_failed(CodecError::Refused(Refusal::Malformed(text)));
+            if self.successor.is_some() && self.hand_over() {
+                continue;
             }
-        }
-    }
-
-    async fn unsubscribe(&mut self, keys: &[Key]) {
-        let asked: Vec<Subscription> = keys.iter().filter_map(|key| self.asked.remove(key)).collect();
-        let Link::Up { codec, .. } = &mut self.link else { return };
-        if asked.is_empty() {
-            self.session.handle_sent(now());
+            if self.serving.session.phase() == Phase::Open && Instant::now() >= self.check_at {
+                self.serving.check_silence();
+                let ages = self.serving.intake.table.iter().map(|slot| slot.max_age() / 4).min();
+                let pause = ages.unwrap_or_default().clamp(*SILENCE_CHECK.start(), *SILENCE_CHECK.end());
+                self.check_at = Instant::now() + pause;
+                continue;
+            }
             return;
         }
-        match codec.unsubscribe(context(), &asked).await {
-            Ok(frames) => self.queue_subscription(frames),
-            Err(error) => self.codec_failed(error),
-        }
     }
 
-    fn queue_subscription(&mut self, frames: Vec<Frame>) {
-        self.subscribing = true;
-        for frame in frames {
-            self.queue(frame, Limited::Subscribe);
+    /// Brings the overlap forward. Answers whether the successor took over.
+    fn hand_over(&mut self) -> bool {
+        let Some(overlap) = &mut self.successor else { return false };
+        let new = &overlap.connection;
+        // Whatever the old one died of, its successor is further.
+        if matches!(self.serving.session.phase(), Phase::Waiting { .. } | Phase::NothingToDo) {
+            return self.take_over("lost");
         }
-        self.check_sent();
-    }
-
-    async fn heartbeat(&mut self) {
-        let Link::Up { codec, .. } = &mut self.link else { return };
-        let started = Instant::now();
-        let result = codec.heartbeat(context()).await;
-        self.setup.status.metrics.call(Call::Heartbeat, started.elapsed());
-        match result {
-            Ok(frames) => frames.into_iter().for_each(|frame| self.queue(frame, Limited::Send)),
-            Err(error) => self.codec_failed(error),
+        let keys = self.serving.session.keys();
+        let heard = |key: &&_| new.intake.heard_after(**key, 0);
+        for key in keys.iter().filter(heard) {
+            self.serving.intake.mute(*key);
         }
-    }
-
-    fn queue(&mut self, frame: Frame, what: Limited) {
-        if let Err(end) = self.outbox.push(frame, what) {
-            self.ended = Some(end);
+        if !new.session.is_settled() {
+            overlap.settled = None;
+        } else if overlap.settled.is_none() {
+            overlap.settled = Some((Instant::now(), new.intake.receipt().monotonic));
         }
-    }
-
-    fn send_due(&mut self) {
-        let Link::Up { origin, socket, .. } = &mut self.link else { return };
-        let now = Instant::now();
-        match self.outbox.send_due(&mut self.limiter, origin, socket, now).and_then(|sent| {
-            self.setup.status.metrics.frames_sent.inc_by(sent);
-            socket.check_write(now)
-        }) {
-            Ok(()) => self.check_sent(),
-            Err(end) => self.ended = Some(end),
-        }
-    }
-
-    fn check_sent(&mut self) {
-        if self.subscribing && !self.outbox.has_subscriptions() {
-            self.subscribing = false;
-            self.session.handle_sent(now());
-        }
-    }
-
-    async fn close(&mut self, reason: CloseReason) {
-        if let Link::Up { socket, .. } = std::mem::replace(&mut self.link, Link::Down) {
-            self.setup.status.metrics.connections_open.dec();
-            socket.close(GOODBYE.min(self.setup.socket.write_timeout)).await;
-        }
-        self.ended = Some(End::ours(reason));
-        self.report_end();
-    }
-
-    fn codec_failed(&mut self, error: CodecError) {
-        match &error {
-            CodecError::Dead(death) => self.setup.status.metrics.death(death.kind()),
-            CodecError::Refused(Refusal::RateLimited { wait: Some(wait), .. }) => {
-                self.session.handle_retry_after(now(), *wait)
+        // Should it be lost now, nobody misses it.
+        self.serving.intake.set_quiet(overlap.settled.is_some());
+        let mut unheard = keys.iter().filter(|key| !heard(key)).peekable();
+        if let Some((since, clock)) = overlap.settled {
+            let settled = since.elapsed() >= SETTLE;
+            let all = unheard.peek().is_none();
+            if all || (settled && !unheard.any(|key| self.serving.intake.heard_after(*key, clock))) {
+                return self.take_over("replaced");
             }
-            CodecError::Refused(_) => {}
         }
-        self.ended = Some(End::Codec(error));
+        if overlap.since.elapsed() >= OVERLAP_PATIENCE
+            && let Some(overlap) = self.successor.take()
+        {
+            let (provider, connection) = (&*self.setup.status.name, self.setup.number);
+            tracing::warn!(provider, connection, "the new connection does not deliver what the old one does: given up");
+            self.serving.intake.set_quiet(false);
+            self.say_goodbye(overlap.connection, "superfluous");
+        }
+        false
     }
 
-    /// Tells everyone that the link is gone, once.
-    fn report_end(&mut self) {
-        let Some(end) = self.ended.take() else { return };
-        if let Link::Up { .. } = std::mem::replace(&mut self.link, Link::Down) {
-            self.setup.status.metrics.connections_open.dec();
-        }
-        self.outbox.clear();
-        self.asked.clear();
-        self.subscribing = false;
-        if let End::Handshake { retry_after: Some(wait), .. } = &end {
-            self.session.handle_retry_after(now(), *wait);
-        }
-        let keys = self.session.keys();
-        self.session.handle_ended(now(), rand::random());
-        let planned = matches!(end, End::Ours(_));
-        self.setup.status.metrics.disconnect(end.cause());
-        let text = end.to_string();
+    fn take_over(&mut self, cause: &'static str) -> bool {
+        let Some(overlap) = self.successor.take() else { return false };
+        let words = super::websocket::End::ours(overlap.reason).to_string();
         let (provider, connection) = (&*self.setup.status.name, self.setup.number);
-        if planned {
-            tracing::info!(provider, connection, reason = %text, "connection ended");
-        } else {
-            tracing::warn!(provider, connection, reason = %text, failures = self.session.failures(), "connection ended");
+        tracing::info!(provider, connection, reason = %words, how = cause, "connection replaced");
+        let old = std::mem::replace(&mut self.serving, overlap.connection);
+        let ended = old.last_end().filter(|_| cause == "lost").unwrap_or((words, Instant::now()));
+        self.serving.serve(Some(ended));
+        self.say_goodbye(old, "replaced");
+        self.published = None;
+        true
+    }
+
+    fn say_goodbye(&mut self, connection: Connection<O>, cause: &'static str) {
+        let patience = GOODBYE.min(self.setup.socket.write_timeout);
+        if let Some(socket) = connection.leave(cause) {
+            self.goodbyes.spawn(async move { socket.close(patience).await });
         }
-        self.intake.note(&keys, Note::Down, &text);
-        self.intake.flush();
-        self.last_end = Some((text, Instant::now()));
+        while self.goodbyes.try_join_next().is_some() {}
     }
 
     fn wake_at(&self) -> Option<Instant> {
-        let session = self.session.poll_timeout().map(Instant::from_std);
-        let write = match &self.link {
-            Link::Up { socket, .. } => socket.write_deadline(),
-            _ => None,
-        };
-        [session, self.outbox.next_at(), write].into_iter().flatten().min()
+        let overlap = self.successor.as_ref().and_then(|overlap| {
+            let settled = overlap.settled.map(|(since, _)| since + SETTLE).filter(|at| *at > Instant::now());
+            [overlap.connection.wake_at(), settled, Some(overlap.since + OVERLAP_PATIENCE)].into_iter().flatten().min()
+        });
+        let check = (self.serving.session.phase() == Phase::Open).then_some(self.check_at);
+        [self.serving.wake_at(), overlap, check].into_iter().flatten().min()
     }
 
     /// Brings the status up to date when the phase has changed or something is under way.
     fn publish(&mut self) {
-        let phase = match self.session.phase() {
-            Phase::NothingToDo => "idle",
-            Phase::Waiting { .. } => "waiting",
-            Phase::Connecting => "connecting",
-            Phase::Open => "open",
-            Phase::Closing => "closing",
-            Phase::Stopped => "stopped",
-        };
-        let unconfirmed = self.session.unanswered();
+        let session = &self.serving.session;
+        let phase = word(session.phase());
+        let unconfirmed = session.unanswered();
+        let successor = self.successor.as_ref().map(|overlap| overlap.connection.session.phase());
         let changed = phase != self.phase.0;
         if changed {
             self.phase = (phase, Instant::now());
         }
         // On the message path of a settled connection there is nothing to say.
-        if !changed && phase == "open" && self.published == Some(unconfirmed) {
+        let published = Some((unconfirmed, successor));
+        if !changed && phase == "open" && self.published == published {
             return;
         }
-        self.published = Some(unconfirmed);
-        let next_attempt = match self.session.phase() {
+        self.published = published;
+        let next_attempt = match session.phase() {
             Phase::Waiting { until } => Some(Instant::from_std(until)),
             _ => None,
         };
+        for key in session.wanted() {
+            if let Some(slot) = self.serving.intake.table.get(*key) {
+                let subscription = session.subscription(*key);
+                slot.set_carrier(Some(Carrier { connection: self.setup.number, subscription }));
+            }
+        }
         let info = ConnectionInfo {
             phase,
             since: self.phase.1,
-            url: self.url.clone(),
-            ids: self.session.keys().len(),
+            url: self.serving.url().to_owned(),
+            ids: session.keys().len(),
             unconfirmed,
-            reconnects: self.session.reconnects(),
-            failures: self.session.failures(),
-            last_end: self.last_end.clone(),
+            reconnects: session.reconnects(),
+            failures: session.failures(),
+            last_end: self.serving.last_end(),
             next_attempt,
+            successor: successor.map(word),
         };
         let number = self.setup.number;
         self.setup.status.update(|status| drop(status.connections.insert(number, info)));
     }
 }
 
-/// What was wrong with a batch, where nothing in it could be read.
-fn unread(events: &[Event]) -> Option<&str> {
-    let malformed = events.iter().map(|event| match event {
-        Event::Malformed { text, .. } => Some(text.as_str()),
-        _ => None,
-    });
-    malformed.collect::<Option<Vec<_>>>()?.first().copied()
+fn word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::NothingToDo => "idle",
+        Phase::Waiting { .. } => "waiting",
+        Phase::Connecting => "connecting",
+        Phase::Open => "open",
+        Phase::Closing => "closing",
+        Phase::Stopped => "stopped",
+    }
 }

@@ -1,5 +1,6 @@
 //! One WebSocket: dialed within bounds, read in batches, written without ever holding the reader up.
 
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
@@ -7,15 +8,17 @@ use std::time::Duration;
 
 use futures_util::{Sink, Stream};
 use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::{CapacityError, ProtocolError};
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
 
 use super::http::FetchError;
 use super::poller::retry_after;
@@ -43,6 +46,8 @@ pub(super) enum End {
     Resolve { host: String, why: String },
     #[error("cannot connect: {0}")]
     Connect(String),
+    #[error("{} (knob: websocket.{knob} = {})", .stage, .limit.as_millis())]
+    TooSlow { stage: &'static str, knob: &'static str, limit: Duration },
     #[error("TLS failed: {0}")]
     Tls(String),
     #[error("the venue answered the handshake with status {status}{}", Words(.body))]
@@ -76,8 +81,10 @@ impl End {
             CloseReason::Idle => "nothing was received for too long",
             CloseReason::ConnectTimeout => "it did not open in time",
             CloseReason::ReadyTimeout => "the venue was not ready in time",
+            CloseReason::FirstDataTimeout => "it was subscribed to, and no data came in time",
             CloseReason::MaxAge => "it is as old as it may get",
-            CloseReason::Restart => "restart",
+            CloseReason::Rotation => "a rotation was asked for",
+            CloseReason::Silence => "an id stayed silent, however often it was asked for",
             CloseReason::Venue => "the venue asked for a new connection",
             CloseReason::NothingToDo => "no id is left to ask for",
             CloseReason::Stopped => "stopped",
@@ -91,8 +98,10 @@ impl End {
                 "nothing was received for too long" => "idle",
                 "it did not open in time" => "connect-timeout",
                 "the venue was not ready in time" => "ready-timeout",
+                "it was subscribed to, and no data came in time" => "first-data-timeout",
                 "it is as old as it may get" => "max-age",
-                "restart" => "restart",
+                "a rotation was asked for" => "rotation",
+                "an id stayed silent, however often it was asked for" => "silence",
                 "the venue asked for a new connection" => "venue",
                 "no id is left to ask for" => "nothing-to-do",
                 _ => "stopped",
@@ -104,6 +113,11 @@ impl End {
             Self::BadEndpoint(_) => "bad-endpoint",
             Self::Resolve { .. } => "resolve",
             Self::Connect(_) => "connect",
+            Self::TooSlow { knob, .. } => match *knob {
+                "tcp_timeout_ms" => "tcp-timeout",
+                "tls_timeout_ms" => "tls-timeout",
+                _ => "handshake-timeout",
+            },
             Self::Tls(_) => "tls",
             Self::Handshake { .. } => "handshake",
             Self::Closed(_) => "closed",
@@ -124,26 +138,55 @@ pub struct SocketLimits {
     pub write_timeout: Duration,
 }
 
+/// How long each step towards an open socket may take.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct DialLimits {
+    /// Names and TCP, all addresses of the name together.
+    pub tcp: Duration,
+    pub tls: Duration,
+    pub handshake: Duration,
+}
+
+/// Runs one step towards an open socket, within its time.
+async fn within<T>(
+    limit: Duration,
+    stage: &'static str,
+    knob: &'static str,
+    step: impl Future<Output = Result<T, End>>,
+) -> Result<T, End> {
+    tokio::time::timeout(limit, step).await.unwrap_or(Err(End::TooSlow { stage, knob, limit }))
+}
+
 /// Dials an endpoint that was admitted: names resolved and checked, then TCP, TLS and the handshake.
 pub(super) async fn dial(
     admitted: Admitted,
     endpoint: Endpoint,
     secrets: Arc<Secrets>,
     tls: Arc<ClientConfig>,
+    steps: DialLimits,
     limits: SocketLimits,
 ) -> Result<Socket, End> {
     let request = request(&admitted, &endpoint, &secrets)?;
-    let stream = connect(&admitted).await?;
+    let connecting = connect(&admitted);
+    let stream = within(steps.tcp, "no TCP connection in time", "tcp_timeout_ms", connecting).await?;
     // Small frames go out at once: a heartbeat must not wait for company.
     stream.set_nodelay(true).map_err(|e| End::Connect(e.to_string()))?;
+    let stream = if admitted.url.scheme() == "wss" {
+        let encrypting = encrypt(&admitted, stream, tls);
+        within(steps.tls, "the TLS handshake did not end in time", "tls_timeout_ms", encrypting).await?
+    } else {
+        MaybeTlsStream::Plain(stream)
+    };
     let config = WebSocketConfig::default()
         .max_message_size(Some(limits.max_message))
         .max_frame_size(Some(limits.max_message))
         .max_write_buffer_size(MAX_UNSENT);
-    let connector = Connector::Rustls(tls);
-    let (stream, _) = client_async_tls_with_config(request, stream, Some(config), Some(connector))
-        .await
-        .map_err(|error| end_of(error, limits.max_message))?;
+    let shaking = async {
+        let opened = client_async_with_config(request, stream, Some(config)).await;
+        opened.map_err(|error| end_of(error, limits.max_message))
+    };
+    let stage = "the WebSocket handshake did not end in time";
+    let (stream, _) = within(steps.handshake, stage, "handshake_timeout_ms", shaking).await?;
     Ok(Socket { stream, limits, unsent_since: None, ended: None })
 }
 
@@ -166,6 +209,17 @@ fn request(admitted: &Admitted, endpoint: &Endpoint, secrets: &Secrets) -> Resul
         headers.insert("sec-websocket-protocol", value);
     }
     Ok(request)
+}
+
+async fn encrypt(
+    admitted: &Admitted,
+    stream: TcpStream,
+    tls: Arc<ClientConfig>,
+) -> Result<MaybeTlsStream<TcpStream>, End> {
+    let host = admitted.url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let name = ServerName::try_from(host).map_err(|e| End::Tls(e.to_string()))?;
+    let stream = TlsConnector::from(tls).connect(name, stream).await.map_err(|e| End::Tls(e.to_string()))?;
+    Ok(MaybeTlsStream::Rustls(stream))
 }
 
 async fn connect(admitted: &Admitted) -> Result<TcpStream, End> {

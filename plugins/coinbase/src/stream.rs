@@ -6,7 +6,7 @@ use feedgate_sdk::{
     Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
     WebSocket,
     json::{Number, Object, object},
-    log, rfc3339,
+    log, names, rfc3339,
     websocket::Step,
 };
 use serde::Deserialize;
@@ -225,10 +225,4 @@ impl Coinbase {
 
 fn request(kind: &str, channel: &str, products: &[String]) -> Frame {
     Frame::json(&json!({ "channel": channel, "product_ids": products, "type": kind }))
-}
-
-/// Whether a text names a product: `BTC-USD` does not stand in `BTC-USDC`.
-fn names(text: &str, product: &str) -> bool {
-    text.split(|character: char| !character.is_ascii_alphanumeric() && character != '-')
-        .any(|word| word.eq_ignore_ascii_case(product))
 }

@@ -11,6 +11,7 @@ mod ids;
 pub mod json;
 mod logging;
 mod number;
+mod requests;
 pub mod settings;
 mod time;
 pub mod url;
@@ -20,13 +21,15 @@ pub use absence::Absences;
 pub use bindings::feedgate::provider::{description, log, types};
 pub use contract::Plugin;
 pub use description::{
-    Action, Bucket, Compression, Description, Heartbeat, HeartbeatWhen, HttpLimits, Scope, Secret, WebsocketLimits,
+    Action, Bucket, Compression, Description, Heartbeat, HeartbeatWhen, HttpLimits, Mirror, Scope, Secret,
+    WebsocketLimits,
 };
 pub use http::Http;
 pub use ids::Ids;
 pub use log::Level;
 pub use logging::log;
 pub use number::{decimal, mid};
+pub use requests::{Requests, names};
 pub use settings::SettingsError;
 pub use time::rfc3339;
 pub use types::{

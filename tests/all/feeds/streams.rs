@@ -13,6 +13,7 @@ const BACKOFF: Duration = Duration::from_millis(40);
 
 /// Everything is old after a third of a second.
 const SHORT: &str = "transports = [\"websocket\"]
+refused_wait_ms = 100
 max_age_ms = 300
 websocket = { backoff_first_ms = 40, backoff_max_ms = 160, connect_timeout_ms = 400, idle_timeout_ms = 400, \
 ack_timeout_ms = 100, max_message_kib = 64 }";
@@ -149,6 +150,7 @@ async fn a_venue_that_says_it_restarts_is_connected_to_again() {
     let rows = [
         ("bitfinex-ws", Notice::Restart),
         ("bitfinex-ws", Notice::MaintenanceEnd),
+        ("gate-ws", Notice::Restart),
         // Kraken wants five seconds after maintenance.
         ("kraken-ws", Notice::MaintenanceStart),
     ];
@@ -161,7 +163,7 @@ async fn a_venue_that_says_it_restarts_is_connected_to_again() {
         config += &section(&provider, &venue, STREAM);
         venues.push((provider, feed, notice, venue));
     }
-    let daemon = Running::start(&config, &["bitfinex", "kraken"]).await;
+    let daemon = Running::start(&config, &["bitfinex", "gate", "kraken"]).await;
     for (provider, feed, notice, venue) in &venues {
         daemon.state(provider, feed.ids[0], State::Fresh).await;
         venue.announce(*notice);

@@ -98,8 +98,12 @@ venues! {
     Dydx = dydx,
     /// An Ethereum node: `eth_blockNumber` and `eth_call` of `slot0()`.
     EvmPool = evm_pool,
+    /// Gate's spot WebSocket, version 4.
+    Gate = gate,
     /// `GET /api/v2/simple/networks/NETWORK/token_price/ADDRESSES`.
     GeckoTerminal = geckoterminal,
+    /// HTX' market data WebSocket.
+    Htx = htx,
     /// WebSocket v2, and `GET /0/public/Ticker`.
     Kraken = kraken,
     /// `POST /midpoints`.

@@ -1,4 +1,4 @@
-//! One open connection: when it may speak, how it is kept alive, when it is dead, when it is too old.
+//! One open connection: when it may speak, how it is kept alive, when it is dead, when it is to be replaced.
 //!
 //! It dies with its socket; what outlives it is in `session`, which is also the only one to use this. What it was asked
 //! to carry is in `subscriptions`.
@@ -26,8 +26,31 @@ pub(super) struct Open {
     heartbeat: Option<Heartbeat>,
     /// The next heartbeat is due an interval after this.
     heartbeat_from: Instant,
-    /// When to replace the connection, and why.
+    /// By when useful data has to come, once something was subscribed to.
+    first_data: FirstData,
+    /// When to open a successor, and why. `None`: never, or it was said.
+    replace: Option<(Instant, CloseReason)>,
+    /// A successor was asked for.
+    replaced: bool,
+    /// When to close, successor or not, and why.
     retire: Option<(Instant, CloseReason)>,
+}
+
+/// The first useful data of a connection.
+#[derive(Copy, Clone, Debug)]
+enum FirstData {
+    NotAsked,
+    DueBy(Instant),
+    Came,
+}
+
+impl FirstData {
+    fn due_by(self) -> Option<Instant> {
+        match self {
+            Self::DueBy(at) => Some(at),
+            Self::NotAsked | Self::Came => None,
+        }
+    }
 }
 
 impl Open {
@@ -51,16 +74,15 @@ impl Open {
             pinged_at: None,
             heartbeat,
             heartbeat_from: now,
+            first_data: FirstData::NotAsked,
+            replace: overrides.replace_after.map(|age| (later(now, age), CloseReason::MaxAge)),
+            replaced: false,
             retire: config.max_age.map(|age| (later(now, age), CloseReason::MaxAge)),
         }
     }
 
     pub(super) fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)
-    }
-
-    pub(super) fn retires_at(&self) -> Option<Instant> {
-        self.retire.map(|(at, _)| at)
     }
 
     pub(super) fn subscriptions(&self) -> &Subscriptions {
@@ -79,11 +101,29 @@ impl Open {
         }
     }
 
+    pub(super) fn handle_sent(&mut self, now: Instant, first_data_timeout: Option<Duration>) {
+        self.subscriptions.handle_sent(now);
+        if let (FirstData::NotAsked, Some(time)) = (self.first_data, first_data_timeout) {
+            self.first_data = FirstData::DueBy(later(now, time));
+        }
+    }
+
+    pub(super) fn handle_data(&mut self) {
+        self.first_data = FirstData::Came;
+    }
+
     pub(super) fn handle_ready(&mut self) {
         self.ready_by = None;
     }
 
-    /// Replace the connection at `at`, unless that is planned for sooner.
+    /// Ask for a successor at `at`, unless that is planned for sooner or was done.
+    pub(super) fn replace_by(&mut self, at: Instant, reason: CloseReason) {
+        if !self.replaced && self.replace.is_none_or(|(planned, _)| at < planned) {
+            self.replace = Some((at, reason));
+        }
+    }
+
+    /// Close the connection at `at`, unless that is planned for sooner.
     pub(super) fn retire_by(&mut self, at: Instant, reason: CloseReason) {
         if self.retire.is_none_or(|(planned, _)| at < planned) {
             self.retire = Some((at, reason));
@@ -99,10 +139,20 @@ impl Open {
         if self.ready_by.is_some_and(|at| at <= now) {
             return Some(CloseReason::ReadyTimeout);
         }
+        if self.first_data.due_by().is_some_and(|at| at <= now) {
+            return Some(CloseReason::FirstDataTimeout);
+        }
         (self.pinged_at.is_some() && self.idle_at() <= now).then_some(CloseReason::Idle)
     }
 
     pub(super) fn next_action(&mut self, now: Instant) -> Option<Action> {
+        if let Some((at, reason)) = self.replace
+            && at <= now
+        {
+            self.replace = None;
+            self.replaced = true;
+            return Some(Action::Replace(reason));
+        }
         if now < self.may_send_at {
             return None;
         }
@@ -138,7 +188,13 @@ impl Open {
                 None => self.subscriptions.poll_timeout(self.may_send_at),
             },
         ];
-        let closes = [self.retire.map(|(at, _)| at), self.ready_by, self.pinged_at.is_some().then(|| self.idle_at())];
+        let closes = [
+            self.replace.map(|(at, _)| at),
+            self.retire.map(|(at, _)| at),
+            self.ready_by,
+            self.first_data.due_by(),
+            self.pinged_at.is_some().then(|| self.idle_at()),
+        ];
         let sends = sends.into_iter().flatten().map(|at| at.max(self.may_send_at));
         sends.chain(closes.into_iter().flatten()).min()
     }

@@ -14,6 +14,7 @@ enum Then {
     OpenedWith(Overrides),
     Delayed(u64),
     Received,
+    Data,
     Ready,
     Subscribed(u32),
     Rejected(u32),
@@ -22,8 +23,8 @@ enum Then {
     RetryAfter(u64),
     Ended,
     Wanted(&'static [u32]),
-    Restart,
-    RestartChanged,
+    Rotate,
+    Silence(&'static [u32]),
     Stop,
 }
 use Then::*;
@@ -40,6 +41,8 @@ fn rules() -> SessionConfig {
         ids_per_message: None,
         acknowledges: false,
         ack_timeout: secs(5),
+        revive_gap: secs(30),
+        first_data_timeout: None,
         max_age: None,
     }
 }
@@ -63,6 +66,7 @@ fn write(action: &Action) -> String {
         Action::Unsubscribe(keys) => format!("-{}", list(keys)),
         Action::Heartbeat => "heartbeat".to_owned(),
         Action::Ping => "ping".to_owned(),
+        Action::Replace(reason) => format!("replace: {reason:?}"),
         Action::Close(reason) => format!("close: {reason:?}"),
     }
 }
@@ -86,6 +90,7 @@ fn check(config: SessionConfig, story: &[(u64, Then, &str)]) -> Session {
             OpenedWith(overrides) => session.handle_opened(now, *overrides),
             Delayed(until) => session.handle_delayed(start + secs(*until)),
             Received => session.handle_received(now),
+            Data => session.handle_data(),
             Ready => session.handle_ready(now),
             Subscribed(key) => session.handle_subscribed(Key(*key), now),
             Rejected(key) => session.handle_rejected(Key(*key), false, now),
@@ -94,8 +99,8 @@ fn check(config: SessionConfig, story: &[(u64, Then, &str)]) -> Session {
             RetryAfter(time) => session.handle_retry_after(now, secs(*time)),
             Ended => session.handle_ended(now, 1.0),
             Wanted(wanted) => session.set_wanted(&keys(wanted), now),
-            Restart => session.restart(None, now),
-            RestartChanged => session.restart(Some(config.clone()), now),
+            Rotate => session.rotate(now),
+            Silence(silent) => session.handle_silence(&keys(silent), now),
             Stop => session.stop(now),
         }
         let mut found = Vec::new();
@@ -131,10 +136,10 @@ fn a_connection_is_opened_subscribed_and_replaced_when_it_is_lost() {
 
 /// Connect waited 20 s between two connections, and before that not at all (c5b2cfc7).
 #[test]
-fn slots_begin_one_after_another_and_a_restart_of_all_keeps_it_so() {
+fn slots_begin_one_after_another_and_a_rotation_of_all_keeps_it_so() {
     let start = beginning();
     let mut session = Session::new(rules(), keys(&[1]), start, secs(3));
-    session.restart(None, start + secs(1));
+    session.rotate(start + secs(1));
     assert_eq!(session.poll_action(start + secs(2)), None);
     assert_eq!(session.phase(), Phase::Waiting { until: start + secs(3) });
     assert_eq!(session.poll_action(start + secs(3)), Some(Action::Connect));
@@ -302,7 +307,8 @@ fn an_idle_heartbeat_is_due_when_nothing_came_for_an_interval() {
 fn a_venue_may_say_its_times_when_it_opens() {
     let config =
         SessionConfig { heartbeat: Some(Heartbeat { interval: secs(60), when: HeartbeatWhen::Always }), ..rules() };
-    let overrides = Overrides { heartbeat_interval: Some(secs(18)), idle_timeout: Some(secs(50)) };
+    let overrides =
+        Overrides { heartbeat_interval: Some(secs(18)), idle_timeout: Some(secs(50)), ..Overrides::default() };
     check(
         config,
         &[
@@ -357,6 +363,18 @@ fn a_venue_is_subscribed_to_when_it_is_ready_and_left_if_it_never_is() {
             (10, Wait, "close: ReadyTimeout"),
         ],
     );
+}
+
+#[test]
+fn a_connection_that_gives_nothing_is_left_where_the_operator_says_so() {
+    let config = SessionConfig { first_data_timeout: Some(secs(8)), ..rules() };
+    let start = [(0, Wait, "connect"), (1, Opened, "+1 2"), (8, Received, "")];
+    let mut story = Vec::from(start);
+    story.push((9, Wait, "close: FirstDataTimeout"));
+    check(config.clone(), &story);
+    let mut story = Vec::from([(0, Wait, "connect"), (1, Opened, "+1 2"), (8, Data, ""), (8, Received, "")]);
+    story.extend([(23, Wait, "ping")]);
+    check(config, &story);
 }
 
 /// Both seeds drop every connection when one id changes; a bothan worker keeps the ids that it was born with.
@@ -435,8 +453,10 @@ fn a_refusal_holds_for_the_connection_or_for_good() {
         &[
             (0, Wait, "connect"),
             (1, Opened, "+1 2"),
-            (2, Rejected(1), ""),
             (2, RejectedForGood(2), ""),
+            // Perhaps it was the other one that the venue did not like.
+            (2, Rejected(1), "+1"),
+            (3, Rejected(1), ""),
             (9, Ended, ""),
             (10, Wait, "connect"),
             (10, Opened, "+1"),
@@ -470,7 +490,7 @@ fn a_key_that_gives_values_after_all_is_asked_for_again() {
 }
 
 #[test]
-fn where_all_is_refused_for_good_nothing_is_dialled_until_the_rules_change() {
+fn where_all_is_refused_for_good_nothing_is_dialled_until_the_wish_changes() {
     check(
         rules(),
         &[
@@ -478,28 +498,96 @@ fn where_all_is_refused_for_good_nothing_is_dialled_until_the_rules_change() {
             (1, RejectedForGood(1), ""),
             (1, RejectedForGood(2), "close: NothingToDo"),
             (1, Ended, ""),
-            (500, Restart, ""),
-            (501, RestartChanged, "connect"),
-            (501, Opened, "+1 2"),
+            (500, Rotate, ""),
+            // Dropped and wanted anew.
+            (501, Wanted(&[2]), ""),
+            (502, Wanted(&[1, 2]), "connect"),
+            (502, Opened, "+1"),
         ],
     );
 }
 
+/// A venue cuts each connection after a day; both seeds wait for the cut, and then reconnect.
 #[test]
-fn a_connection_that_is_old_enough_is_replaced_without_a_wait() {
+fn a_connection_that_is_old_enough_is_replaced_before_it_is_closed() {
     let config = SessionConfig { max_age: Some(secs(86_000)), idle_timeout: secs(1_000_000), ..rules() };
+    let planned = Overrides { replace_after: Some(secs(80_000)), ..Overrides::default() };
     check(
         config,
         &[
             (0, Wait, "connect"),
             (0, Ended, ""),
             (1, Wait, "connect"),
-            (1, Opened, "+1 2"),
+            (1, OpenedWith(planned), "+1 2"),
+            (80_001, Wait, "replace: MaxAge"),
+            (80_002, Rotate, ""),
+            // No successor delivered.
             (86_001, Wait, "close: MaxAge"),
             (86_002, Ended, "connect"),
             // Its life was a success.
             (86_002, Ended, ""),
             (86_003, Wait, "connect"),
+        ],
+    );
+}
+
+#[test]
+fn a_successor_wants_the_same_knows_the_same_and_keeps_its_distance() {
+    let story = [
+        (0, Wait, "connect"),
+        (0, Opened, "+1 2"),
+        (10, RejectedForGood(2), ""),
+        (100, Rotate, "replace: Rotation"),
+        (101, Received, ""),
+    ];
+    let patient = SessionConfig { idle_timeout: secs(9_999), ..rules() };
+    let mut session = check(patient, &story);
+    let now = beginning() + secs(101);
+    let mut successor = session.successor(now, Duration::ZERO);
+    assert_eq!(successor.poll_action(now), Some(Action::Connect));
+    assert_eq!(session.phase(), Phase::Open);
+    successor.handle_opened(now, Overrides::default());
+    assert_eq!(successor.poll_action(now), Some(Action::Subscribe(vec![Key(1)])));
+    assert!(!successor.is_settled());
+    successor.handle_sent(now);
+    assert!(successor.is_settled());
+    assert_eq!(successor.reconnects(), 1);
+    session.stop(now);
+    assert_eq!(session.poll_action(now), Some(Action::Close(CloseReason::Stopped)));
+    // A second one keeps its distance from the first.
+    assert_eq!(successor.successor(now, Duration::ZERO).phase(), Phase::Waiting { until: now + secs(1) });
+}
+
+/// The feed that looks connected and is dead, for one id.
+#[test]
+fn an_id_that_stays_silent_costs_two_questions_then_a_replacement_then_less_and_less() {
+    let patient = SessionConfig { idle_timeout: secs(99_999), ..rules() };
+    check(
+        patient,
+        &[
+            (0, Wait, "connect"),
+            (0, Opened, "+1 2"),
+            (60, Silence(&[1]), "-1, +1"),
+            (120, Silence(&[1]), "-1, +1"),
+            (130, Silence(&[1]), ""),
+            (180, Silence(&[1]), "replace: Silence"),
+            (240, Silence(&[1]), ""),
+            // The successor did not come: this connection was lost.
+            (241, Ended, ""),
+            (242, Wait, "connect"),
+            (242, Opened, "+1 2"),
+            (300, Silence(&[1]), "-1, +1"),
+            (400, Silence(&[1]), "-1, +1"),
+            (470, Silence(&[1]), ""),
+            // Five minutes after the last.
+            (480, Silence(&[1]), "replace: Silence"),
+            (500, Ended, ""),
+            (501, Wait, "connect"),
+            (501, Opened, "+1 2"),
+            (600, Silence(&[1]), "-1, +1"),
+            (700, Silence(&[1]), "-1, +1"),
+            (1_079, Silence(&[1]), ""),
+            (1_080, Silence(&[1]), "replace: Silence"),
         ],
     );
 }
@@ -513,11 +601,11 @@ fn the_venue_may_ask_for_a_new_connection() {
         &[
             (0, Wait, "connect"),
             (0, Opened, "+1 2"),
-            (100, VenueWants(Reconnect::OverlapWithin(secs(20))), ""),
+            (100, VenueWants(Reconnect::OverlapWithin(secs(20))), "replace: Venue"),
             (101, VenueWants(Reconnect::OverlapWithin(secs(99))), ""),
-            (110, Wait, "close: Venue"),
-            (110, Ended, "connect"),
-            (110, Opened, "+1 2"),
+            (118, Wait, "close: Venue"),
+            (118, Ended, "connect"),
+            (118, Opened, "+1 2"),
             (200, VenueWants(Reconnect::After(secs(30))), "close: Venue"),
             (201, Ended, ""),
             (230, Wait, "connect"),
@@ -542,14 +630,14 @@ fn the_venue_may_ask_for_a_new_connection() {
 
 /// Neither seed reacts to 429, and who does not is banned.
 #[test]
-fn what_the_venue_asks_for_is_kept_even_by_a_restart() {
+fn what_the_venue_asks_for_is_kept_even_by_a_rotation() {
     check(
         rules(),
         &[
             (0, Wait, "connect"),
             (1, RetryAfter(300), ""),
             (1, Ended, ""),
-            (100, Restart, ""),
+            (100, Rotate, ""),
             (200, Wanted(&[]), ""),
             (201, Wanted(&[9]), ""),
             (301, Wait, "connect"),
@@ -561,42 +649,24 @@ fn what_the_venue_asks_for_is_kept_even_by_a_restart() {
 }
 
 #[test]
-fn a_restart_needs_no_wait_and_cuts_a_backoff_short() {
+fn a_rotation_cuts_a_backoff_short() {
     check(
         rules(),
         &[
             (0, Wait, "connect"),
-            (2, Opened, "+1 2"),
-            (3, Restart, "close: Restart"),
-            (3, Ended, "connect"),
-            // Not more often than the first wait allows.
-            (3, Restart, "close: Restart"),
+            (0, Ended, ""),
+            (1, Wait, "connect"),
+            (1, Ended, ""),
+            (3, Wait, "connect"),
             (3, Ended, ""),
-            (4, Wait, "connect"),
-            (4, Ended, ""),
-            (5, Wait, "connect"),
+            // It would have been at 7.
+            (5, Rotate, "connect"),
             (5, Ended, ""),
-            (7, Wait, "connect"),
-            (7, Ended, ""),
-            // It would have been at 11.
-            (9, Restart, "connect"),
-            (9, Ended, ""),
-            (9, Restart, ""),
-            (10, Wait, "connect"),
+            // Not more often than the first wait allows.
+            (5, Rotate, ""),
+            (6, Wait, "connect"),
         ],
     );
-}
-
-#[test]
-fn a_connection_that_dies_as_it_is_restarted_is_no_failure() {
-    let start = beginning();
-    let mut session = Session::new(rules(), keys(&[1]), start, Duration::ZERO);
-    assert_eq!(session.poll_action(start), Some(Action::Connect));
-    session.handle_opened(start, Overrides::default());
-    session.restart(None, start + secs(5));
-    session.handle_ended(start + secs(5), 1.0);
-    assert_eq!(session.failures(), 0);
-    assert_eq!(session.poll_action(start + secs(5)), Some(Action::Connect));
 }
 
 #[test]
@@ -607,11 +677,11 @@ fn a_stopped_session_closes_once_and_rests() {
             (0, Wait, "connect"),
             (1, Opened, "+1 2"),
             (2, Stop, "close: Stopped"),
-            (2, Restart, ""),
+            (2, Rotate, ""),
             (3, Ended, ""),
             (4, Stop, ""),
             (5, Wanted(&[3]), ""),
-            (6, Restart, ""),
+            (6, Rotate, ""),
             (9_999, Wait, ""),
         ],
     );
@@ -666,6 +736,8 @@ impl Walk {
             ids_per_message: None,
             acknowledges: false,
             ack_timeout: millis(1_000, 10_000),
+            revive_gap: millis(1_000, 30_000),
+            first_data_timeout: None,
             max_age: None,
         };
         let config = SessionConfig {
@@ -677,6 +749,7 @@ impl Walk {
             ids_per_message: NonZeroUsize::new(chance.below(4) as usize),
             acknowledges: chance.one_in(2),
             max_age: chance.one_in(2).then(|| secs(1 + chance.below(600))),
+            first_data_timeout: chance.one_in(4).then(|| secs(1 + chance.below(100))),
             ..config
         };
         let now = beginning();
@@ -712,12 +785,12 @@ impl Walk {
                 self.refused.remove(&key);
                 self.session.set_wanted(&self.wanted, self.now);
             }
-            1 if self.chance.one_in(4) => {
-                let changed = self.chance.one_in(2).then(|| self.config.clone());
-                if changed.is_some() {
-                    self.refused.clear();
+            1 if self.chance.one_in(4) => self.session.rotate(self.now),
+            38 => {
+                if self.session.subscription(key) == Some(Subscription::Unconfirmed { asks: 3 }) {
+                    self.asked.insert(key, 0);
                 }
-                self.session.restart(changed, self.now);
+                self.session.handle_silence(&keys(&[key.0]), self.now);
             }
             2..6 if self.has_socket() => self.end(),
             6 if self.has_socket() && self.chance.one_in(3) => {
@@ -735,6 +808,7 @@ impl Walk {
                 let overrides = Overrides {
                     idle_timeout: self.chance.one_in(3).then(|| secs(20)),
                     heartbeat_interval: self.chance.one_in(3).then(|| secs(0)),
+                    replace_after: self.chance.one_in(3).then(|| secs(100)),
                 };
                 self.session.handle_opened(self.now, overrides);
             }
@@ -805,6 +879,7 @@ impl Walk {
                         self.socket = Socket::Closing;
                     }
                 }
+                Action::Replace(_) => assert!(open, "seed {seed}: replaces nothing"),
                 Action::Heartbeat | Action::Ping => {
                     assert!(open, "seed {seed}: talks to nobody");
                     self.check_first_send();
@@ -827,7 +902,9 @@ impl Walk {
                     self.send(&keys);
                     for key in keys {
                         assert!(self.asked.remove(&key).is_some(), "seed {seed}: never asked");
-                        assert!(!self.wanted.contains(&key), "seed {seed}: still wanted");
+                        // Or given up only to be asked for anew.
+                        let anew = self.session.keys().contains(&key);
+                        assert_eq!(self.wanted.contains(&key), anew, "seed {seed}: still wanted");
                     }
                 }
             }

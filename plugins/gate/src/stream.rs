@@ -1,0 +1,183 @@
+//! The channel `spot.tickers` of WebSocket version 4.
+
+use std::borrow::Cow;
+
+use feedgate_sdk::{
+    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
+    WebSocket,
+    json::{Number, object},
+    log, names,
+    websocket::{Reconnect, Step},
+};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use crate::Gate;
+
+pub(crate) const ORIGIN: &str = "wss://api.gateio.ws";
+
+const CHANNEL: &str = "spot.tickers";
+
+/// The venue says "soon" of the end of a connection, and no more.
+const UPGRADE_MS: u32 = 5_000;
+
+/// The code of errors that blame the arguments of a request.
+const INVALID_ARGUMENT: i64 = 2;
+
+/// An answer, an update or a notice: each has some of these.
+#[derive(Deserialize)]
+struct Message<'a> {
+    time: Option<i64>,
+    time_ms: Option<i64>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    channel: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    event: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    /// Of notices.
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Fault<'a> {
+    code: i64,
+    #[serde(borrow)]
+    message: Cow<'a, str>,
+}
+
+#[derive(Deserialize)]
+struct Ticker<'a> {
+    #[serde(borrow)]
+    currency_pair: Cow<'a, str>,
+    #[serde(borrow)]
+    last: Option<Number<'a>>,
+}
+
+impl WebSocket for Gate {
+    fn connect(&mut self, _: &Context, _: &[Subscription], _: Option<Response>) -> Result<Step, Error> {
+        Ok(Step::dial(format!("{ORIGIN}/ws/v4/")))
+    }
+
+    fn subscribe(&mut self, context: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        let possible = |id: &str| {
+            id.contains('_') && id.chars().all(|character| character.is_alphanumeric() || "_-.".contains(character))
+        };
+        let impossible: Vec<_> = subscriptions
+            .iter()
+            .filter(|subscription| !possible(&subscription.id))
+            .map(|subscription| Rejection::permanent(subscription.key, "not a currency pair: write it like BTC_USDT"))
+            .collect();
+        if !impossible.is_empty() {
+            return Err(Error::Rejected(impossible));
+        }
+        for subscription in subscriptions {
+            self.ids.add(subscription);
+        }
+        Ok(vec![self.ask(context, subscriptions.iter().map(|subscription| subscription.key).collect())])
+    }
+
+    fn unsubscribe(&mut self, context: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        let unused: Vec<String> =
+            subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
+        if unused.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![request(context, self.requests.number(), "unsubscribe", &unused)])
+    }
+
+    fn heartbeat(&mut self, context: &Context) -> Vec<Frame> {
+        vec![Frame::json(&json!({ "channel": "spot.ping", "time": context.now_ms / 1_000 }))]
+    }
+
+    fn handle(&mut self, context: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+        let message: Message<'_> = object(frame.text()?)?;
+        if message.kind.as_deref() == Some("upgrade") {
+            events.reconnect(Reconnect::OverlapWithin(UPGRADE_MS));
+            return Ok(());
+        }
+        let id = message.id.and_then(|id| id.get().parse().ok());
+        match (message.channel.as_deref(), message.event.as_deref()) {
+            _ if message.error.is_some() => self.refused(context, id, message.error, events)?,
+            (Some(CHANNEL), Some("update")) => {
+                let ticker = message.result.ok_or(Malformed::new("an update without a result"))?;
+                // Seconds are all that the oldest form has.
+                let time = message.time_ms.map(Timestamp::Millis).or(message.time.map(Timestamp::Seconds));
+                self.ticker(&object(ticker.get())?, time, events)?;
+            }
+            (Some(CHANNEL), Some("subscribe")) => {
+                for key in id.map(|id| self.requests.answered(id)).unwrap_or_default() {
+                    events.subscribed(key);
+                }
+            }
+            (Some("spot.pong"), _) => events.alive(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Gate {
+    fn ask(&mut self, context: &Context, keys: Vec<Key>) -> Frame {
+        let mut pairs: Vec<String> = keys.iter().filter_map(|&key| self.ids.symbol(key)).map(str::to_owned).collect();
+        // Two ids may be one pair.
+        pairs.sort_unstable();
+        pairs.dedup();
+        request(context, self.requests.wait(keys), "subscribe", &pairs)
+    }
+
+    fn ticker(&self, ticker: &Ticker<'_>, time: Option<Timestamp>, events: &mut Events) -> Result<(), Malformed> {
+        let Some(last) = ticker.last.as_ref().filter(|last| !last.text().is_empty()) else {
+            return Ok(());
+        };
+        let value = last.value()?;
+        if value.is_zero() {
+            // Never traded.
+            return Ok(());
+        }
+        for &key in self.ids.keys(&ticker.currency_pair) {
+            events.observed(Observation::new(key, value.clone()).at(time));
+        }
+        Ok(())
+    }
+
+    /// The venue refused a request as a whole. The pairs that it names are rejected, and the others of the request
+    /// asked for again.
+    fn refused(
+        &mut self,
+        context: &Context,
+        id: Option<u64>,
+        fault: Option<&RawValue>,
+        events: &mut Events,
+    ) -> Result<(), Malformed> {
+        let Fault { code, message } = object(fault.map_or("", RawValue::get))?;
+        let keys = id.map(|id| self.requests.answered(id)).unwrap_or_default();
+        if keys.is_empty() {
+            log(Level::Warn, &format!("an error of the venue that fits no subscription: {message} (code {code})"));
+            return Ok(());
+        }
+        let named = |key: &Key| self.ids.symbol(*key).is_some_and(|pair| names(&message, pair));
+        let (named, others): (Vec<Key>, Vec<Key>) = keys.into_iter().partition(named);
+        let blamed = code == INVALID_ARGUMENT && (!named.is_empty() || others.len() == 1);
+        // Where it names none, the host asks again in smaller portions.
+        let (refused, others) = if named.is_empty() { (others, named) } else { (named, others) };
+        for key in refused {
+            events.rejected(Rejection { key, reason: format!("{message} (code {code})"), permanent: blamed });
+        }
+        let wanted: Vec<Key> = others.into_iter().filter(|&key| self.ids.symbol(key).is_some()).collect();
+        if !wanted.is_empty() {
+            events.reply(self.ask(context, wanted));
+        }
+        Ok(())
+    }
+}
+
+fn request(context: &Context, id: u64, event: &str, pairs: &[String]) -> Frame {
+    let time = context.now_ms / 1_000;
+    Frame::json(&json!({ "channel": CHANNEL, "event": event, "id": id, "payload": pairs, "time": time }))
+}

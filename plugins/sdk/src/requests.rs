@@ -1,0 +1,69 @@
+//! Requests that wait for their answers, and whom a refusal means.
+
+use std::collections::BTreeMap;
+
+use crate::Key;
+
+/// The numbered requests of one connection, each with the keys that it asks for.
+#[derive(Debug, Default)]
+pub struct Requests {
+    last: u64,
+    waiting: BTreeMap<u64, Vec<Key>>,
+}
+
+impl Requests {
+    /// The number of a request that nobody waits for.
+    pub fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    /// The number of a request that asks for these keys.
+    pub fn wait(&mut self, keys: Vec<Key>) -> u64 {
+        let number = self.number();
+        self.waiting.insert(number, keys);
+        number
+    }
+
+    /// What an answer is about: the keys of its request, which waits no longer; none where no such request waits.
+    pub fn answered(&mut self, number: u64) -> Vec<Key> {
+        self.waiting.remove(&number).unwrap_or_default()
+    }
+
+    /// Each waiting request, oldest first.
+    pub fn waiting(&self) -> impl Iterator<Item = (u64, &[Key])> {
+        self.waiting.iter().map(|(number, keys)| (*number, keys.as_slice()))
+    }
+}
+
+/// Whether a text names an id, in any case, by itself: `BTC-USD` does not stand in `BTC-USDC`.
+pub fn names(text: &str, id: &str) -> bool {
+    text.split(|character: char| !character.is_ascii_alphanumeric() && !"-_".contains(character))
+        .any(|word| word.eq_ignore_ascii_case(id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_answered_once() {
+        let mut requests = Requests::default();
+        assert_eq!((requests.wait(vec![7, 8]), requests.number(), requests.wait(vec![9])), (1, 2, 3));
+        assert_eq!(requests.waiting().collect::<Vec<_>>(), [(1, &[7, 8][..]), (3, &[9])]);
+        assert_eq!((requests.answered(1), requests.answered(1), requests.answered(2)), (vec![7, 8], vec![], vec![]));
+    }
+
+    #[test]
+    fn an_id_is_named_by_itself() {
+        for (text, id, named) in [
+            ("unknown currency pair NOPE_USDT", "NOPE_USDT", true),
+            ("topic /market/ticker:BTC-USD,ETH-USD is not found", "eth-usd", true),
+            ("no BTC-USDC here", "BTC-USD", false),
+            ("no OLD_BTC_USDT here", "BTC_USDT", false),
+            ("", "BTC-USD", false),
+        ] {
+            assert_eq!(names(text, id), named, "{text:?} and {id}");
+        }
+    }
+}
