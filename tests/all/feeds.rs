@@ -2,6 +2,7 @@
 //!
 //! One daemon serves many rows: each row of a table is a provider with a venue of its own.
 
+mod chains;
 mod connections;
 mod network;
 mod order;
@@ -103,6 +104,16 @@ const FEEDS: &[Feed] = &[
         refusal: "Invalid symbol",
     },
     Feed {
+        name: "coinbase-http",
+        kind: Kind::Coinbase,
+        ids: &["BTC-USD", "ETH-USD"],
+        more: POLL,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE-USD", "NOT_FOUND: valid product_id is required"), ("BTCUSD", "not a product")],
+        refusal: "NOT_FOUND",
+    },
+    Feed {
         name: "coinbase-ws",
         kind: Kind::Coinbase,
         ids: &["BTC-USD", "ETH-USD"],
@@ -123,6 +134,16 @@ const FEEDS: &[Feed] = &[
         refusal: "left out",
     },
     Feed {
+        name: "coinmarketcap-http",
+        kind: Kind::CoinMarketCap,
+        ids: &["1", "1027"],
+        more: KEYED_POLL,
+        value: ValueKind::Index,
+        timed: true,
+        bad: &[("999999", "left out of 3 answers")],
+        refusal: "left out",
+    },
+    Feed {
         name: "crypto-com-ws",
         kind: Kind::CryptoCom,
         ids: &["BTC_USD", "ETH_USD"],
@@ -133,6 +154,16 @@ const FEEDS: &[Feed] = &[
         refusal: "Unknown symbol",
     },
     Feed {
+        name: "dydx-http",
+        kind: Kind::Dydx,
+        ids: &["BTC-USD", "ETH-USD"],
+        more: POLL,
+        value: ValueKind::Index,
+        timed: false,
+        bad: &[("NOPE-USD", "left out of 3 answers"), ("BTC", "not a market")],
+        refusal: "left out",
+    },
+    Feed {
         name: "gate-ws",
         kind: Kind::Gate,
         ids: &["BTC_USDT", "ETH_USDT"],
@@ -141,6 +172,16 @@ const FEEDS: &[Feed] = &[
         timed: true,
         bad: &[("NOPE_USDT", "unknown currency pair NOPE_USDT (code 2)"), ("BTCUSDT", "not a currency pair")],
         refusal: "unknown currency pair",
+    },
+    Feed {
+        name: "geckoterminal-http",
+        kind: Kind::GeckoTerminal,
+        ids: &["eth/0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2", "eth/0x2260fac5e5542a773aa44fbcfedf7c193bc2c599"],
+        more: SLOW_POLL,
+        value: ValueKind::Index,
+        timed: false,
+        bad: &[("eth/0xab", "left out of 3 answers")],
+        refusal: "left out",
     },
     Feed {
         name: "htx-ws",
@@ -202,6 +243,19 @@ const FEEDS: &[Feed] = &[
         bad: &[("NOPE-USDT", "instId:NOPE-USDT doesn't exist"), ("BTCUSDT", "not an instrument")],
         refusal: "doesn't exist",
     },
+    Feed {
+        name: "polymarket-http",
+        kind: Kind::Polymarket,
+        ids: &[
+            "71321045679252212594626385532706912750332728571942532289631379312455583992563",
+            "52114319501245915516055106046884209969926127482827954674443846427813813222426",
+        ],
+        more: POLL,
+        value: ValueKind::Mid,
+        timed: false,
+        bad: &[("123", "left out of 3 answers"), ("yes", "not a token")],
+        refusal: "left out",
+    },
 ];
 
 /// Waits of milliseconds where there would be seconds.
@@ -211,6 +265,13 @@ websocket = { backoff_first_ms = 20, backoff_max_ms = 100, connect_timeout_ms = 
 const POLL: &str = "transports = [\"http\"]
 http = { poll_interval_ms = 50, backoff_first_ms = 20, backoff_max_ms = 100 }";
 const SLOW_POLL: &str = "transports = [\"http\"]\nhttp = { poll_interval_ms = 1000, backoff_first_ms = 500 }";
+/// The venue wants a key, and the simulated one takes any.
+const KEYED_POLL: &str = concat!(
+    "transports = [\"http\"]\nhttp = { poll_interval_ms = 2000, backoff_first_ms = 500 }\n",
+    "secrets = { api_key = { file = \"",
+    env!("CARGO_MANIFEST_DIR"),
+    "/all/feeds/any.key\" } }"
+);
 
 fn feed(name: &str) -> Feed {
     *FEEDS.iter().find(|feed| feed.name == name).expect("a name of the table")

@@ -38,6 +38,9 @@ const FIRST_PROVIDER: Duration = Duration::from_secs(10);
 /// Where `curl` finds the API while nobody else has the port.
 const API: &str = "127.0.0.1:8787";
 
+/// The file of a key, beside the configuration.
+const KEY: &str = "demo.key";
+
 /// Exit code 0 when every id of every provider became fresh, 1 when one did not, 2 when it could not start.
 pub async fn demo(asked: Demo, logs: &Logs) -> ExitCode {
     let scene = match Scene::set(asked.plugins.as_deref(), logs).await {
@@ -85,6 +88,7 @@ impl Scene {
         let path = directory.path().join("feedgate.toml");
         let text = toml::to_string_pretty(&config).map_err(|e| e.to_string())?;
         std::fs::write(&path, text).map_err(|e| e.to_string())?;
+        std::fs::write(directory.path().join(KEY), "the-simulated-venue-takes-any-key").map_err(|e| e.to_string())?;
         let daemon = Daemon::start(ConfigSource::File(path)).await.map_err(|e| e.to_string())?;
         Ok(Self { directory, venues, daemon })
     }
@@ -232,6 +236,10 @@ fn provider(kind: Kind, venue: &Venue) -> toml::Table {
     let mut section = toml::Table::new();
     let origins = venue.origins().into_iter().map(|(from, to)| (from, toml::Value::String(to)));
     section.insert("redirect_origins".to_owned(), toml::Value::Table(origins.collect()));
+    // For the venues that want one; others never see it.
+    let key = [("file".to_owned(), KEY.into())].into_iter().collect();
+    let secrets = [("api_key".to_owned(), toml::Value::Table(key))].into_iter().collect();
+    section.insert("secrets".to_owned(), toml::Value::Table(secrets));
     if !kind.has_websocket() {
         section.insert("loosen_limits".to_owned(), true.into());
         let http = [("poll_interval_ms".to_owned(), 2_000.into())].into_iter().collect();

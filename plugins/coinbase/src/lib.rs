@@ -1,17 +1,19 @@
-//! Coinbase Advanced Trade: the last price, streamed.
+//! Coinbase Advanced Trade: the last price, streamed or polled.
 
+mod poll;
 mod stream;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use feedgate_sdk::{
-    Action, Bucket, Description, Ids, Plugin, Scope, SettingsError, ValueKind, WebsocketLimits, settings,
+    Action, Bucket, Description, HttpLimits, Ids, Key, Plugin, Rejection, Scope, SettingsError, Subscription,
+    ValueKind, WebsocketLimits, settings,
 };
 use serde::Deserialize;
 
-feedgate_sdk::websocket_provider!(Coinbase);
+feedgate_sdk::provider!(Coinbase);
 
-/// One connection.
+/// One connection or one poller.
 struct Coinbase {
     /// By product, in capitals.
     ids: Ids,
@@ -21,6 +23,8 @@ struct Coinbase {
     /// Products that are asked for one at a time because an error did not say whom it meant; the first one is under
     /// way.
     alone: VecDeque<String>,
+    /// The trade that was last reported of each key by a poll.
+    reported: BTreeMap<Key, String>,
 }
 
 #[derive(Deserialize)]
@@ -35,7 +39,7 @@ impl Plugin for Coinbase {
             summary: "Coinbase Advanced Trade: the last price".to_owned(),
             documentation:
                 "https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-overview".to_owned(),
-            origins: vec![stream::ORIGIN.to_owned()],
+            origins: vec![stream::ORIGIN.to_owned(), poll::ORIGIN.to_owned()],
             values: vec![ValueKind::LastTrade],
             default_ids: vec!["BTC-USD".to_owned(), "ETH-USD".to_owned()],
             settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),
@@ -54,6 +58,13 @@ impl Plugin for Coinbase {
                     scope: Scope::Origin,
                     counts_control_frames: false,
                 },
+                Bucket {
+                    what: Action::Request,
+                    count: 10,
+                    per_ms: 1_000,
+                    scope: Scope::Origin,
+                    counts_control_frames: false,
+                },
             ],
             websocket: Some(WebsocketLimits {
                 ids_per_message: Some(100),
@@ -62,6 +73,8 @@ impl Plugin for Coinbase {
                 acknowledges: true,
                 ..WebsocketLimits::default()
             }),
+            // A request an id: ten ids a second are what the venue allows.
+            http: Some(HttpLimits { poll_interval_ms: 1_000, timeout_ms: 5_000, max_in_flight: 5 }),
             ..Description::default()
         }
     }
@@ -73,7 +86,18 @@ impl Plugin for Coinbase {
             hears_heartbeats: false,
             waiting: BTreeSet::new(),
             alone: VecDeque::new(),
+            reported: BTreeMap::new(),
         };
         Ok((plugin, ValueKind::LastTrade))
     }
+}
+
+/// The ids that cannot be products. One of them would cost its whole message.
+fn impossible(subscriptions: &[Subscription]) -> Vec<Rejection> {
+    let possible = |id: &str| id.contains('-') && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    subscriptions
+        .iter()
+        .filter(|subscription| !possible(&subscription.id))
+        .map(|subscription| Rejection::permanent(subscription.key, "not a product: write it like BTC-USD"))
+        .collect()
 }

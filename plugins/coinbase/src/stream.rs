@@ -12,7 +12,7 @@ use feedgate_sdk::{
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use crate::Coinbase;
+use crate::{Coinbase, impossible};
 
 pub(crate) const ORIGIN: &str = "wss://advanced-trade-ws.coinbase.com";
 
@@ -58,13 +58,7 @@ impl WebSocket for Coinbase {
     }
 
     fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
-        let possible =
-            |id: &str| id.contains('-') && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        let impossible: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "not a product: write it like BTC-USD"))
-            .collect();
+        let impossible = impossible(subscriptions);
         if !impossible.is_empty() {
             return Err(Error::Rejected(impossible));
         }

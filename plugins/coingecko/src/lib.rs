@@ -2,14 +2,10 @@
 
 mod prices;
 
-use std::collections::BTreeMap;
-
 use feedgate_sdk::{
-    Action, Bucket, Description, HttpLimits, Ids, Plugin, Scope, Secret, SettingsError, ValueKind, settings,
+    Absences, Action, Bucket, Description, HttpLimits, Ids, Plugin, Scope, Secret, SettingsError, ValueKind, settings,
 };
 use serde::Deserialize;
-
-use self::prices::Standing;
 
 feedgate_sdk::http_provider!(CoinGecko);
 
@@ -19,7 +15,7 @@ struct CoinGecko {
     /// By the coin's id, as it is.
     ids: Ids,
     /// What the answers so far say of each id.
-    standings: BTreeMap<String, Standing>,
+    absences: Absences,
 }
 
 #[derive(Deserialize)]
@@ -82,7 +78,7 @@ impl Plugin for CoinGecko {
                 why: "one currency in small letters, like `usd`".to_owned(),
             });
         }
-        let plugin = Self { settings, ids: Ids::new(str::to_owned), standings: BTreeMap::new() };
+        let plugin = Self { settings, ids: Ids::new(str::to_owned), absences: Absences::default() };
         Ok((plugin, ValueKind::Index))
     }
 }

@@ -16,20 +16,6 @@ pub(crate) const PRO: &str = "https://pro-api.coingecko.com";
 /// What of a URL is left for ids, so that the whole stays below the 2048 bytes that everything on the way takes.
 const ROOM: usize = 1_800;
 
-/// After how many answers in a row without it an id is unknown.
-const ABSENCES: u8 = 3;
-
-/// What the answers so far say of an id.
-///
-/// The venue leaves out an id that it does not know, without a word, and to call an id unknown is final. So one answer
-/// is not enough, which may have come from a cache in a bad moment; and an id that was there once is known, whatever
-/// happens later.
-pub(crate) enum Standing {
-    Known,
-    /// Never there, so many answers in a row.
-    Absent(u8),
-}
-
 #[derive(Deserialize)]
 struct Status {
     error_code: i64,
@@ -93,25 +79,14 @@ impl CoinGecko {
     fn outcome(&mut self, key: Key, coins: &Object<'_>) -> Option<Outcome> {
         let id = self.ids.symbol(key)?;
         let Some(coin) = coins.get(id) else {
-            return Some(self.absent(key, id.to_owned()));
+            return Some(self.absences.absent(key, id));
         };
-        self.standings.insert(id.to_owned(), Standing::Known);
+        self.absences.present(id);
         Some(match read(coin, &self.settings.currency) {
             Ok(Some((value, time))) => Outcome::Observed(Observation::new(key, value).at(time)),
             Ok(None) => Outcome::missing(key, Missing::NoValue, "the venue has no price"),
             Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
         })
-    }
-
-    fn absent(&mut self, key: Key, id: String) -> Outcome {
-        match self.standings.entry(id).or_insert(Standing::Absent(0)) {
-            Standing::Known => Outcome::missing(key, Missing::Undecided, "left out of the answer"),
-            Standing::Absent(times) if *times + 1 < ABSENCES => {
-                *times += 1;
-                Outcome::missing(key, Missing::Undecided, format!("left out of {times} of {ABSENCES} answers so far"))
-            }
-            Standing::Absent(_) => Outcome::missing(key, Missing::UnknownId, format!("left out of {ABSENCES} answers")),
-        }
     }
 }
 

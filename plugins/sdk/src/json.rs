@@ -54,7 +54,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
 
 /// An object whose names are data, such as ids. A name that stands twice is an error, since nobody can know which of
 /// the two values was meant.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Object<'a>(BTreeMap<String, &'a RawValue>);
 
 impl<'a> Object<'a> {

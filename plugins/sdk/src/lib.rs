@@ -2,6 +2,7 @@
 
 extern crate self as feedgate_sdk;
 
+mod absence;
 mod bindings;
 mod contract;
 mod glue;
@@ -16,6 +17,7 @@ mod time;
 pub mod url;
 pub mod websocket;
 
+pub use absence::Absences;
 pub use bindings::feedgate::provider::{description, log, types};
 pub use contract::Plugin;
 pub use description::{

@@ -1,5 +1,7 @@
 //! Ids that a venue does not know: they cost themselves and nobody else.
 
+use std::time::Instant;
+
 use feedgate::store::State;
 use feedgate_tests::{Fault, Kind, Options};
 
@@ -26,6 +28,7 @@ async fn a_bad_symbol_does_not_poison_its_batch_and_is_not_asked_for_for_ever() 
         config += &section(&provider, &venue, feed.more);
         closed.push((provider, feed, venue));
     }
+    let started = Instant::now();
     let daemon = Running::start(&config, &plugins()).await;
     for (provider, feed, bad, words, _) in &rows {
         let reading = daemon.state(provider, bad, State::Rejected).await;
@@ -61,7 +64,8 @@ async fn a_bad_symbol_does_not_poison_its_batch_and_is_not_asked_for_for_ever() 
             assert!(reading.reason.contains(feed.refusal), "{provider}: {:?}", reading.reason);
         }
         // Coinbase closes a connection without a subscription after five seconds.
-        assert!(venue.stats().connects <= 5, "{provider}");
+        let most = 2 + started.elapsed().as_secs() / 5;
+        assert!(venue.stats().connects <= most, "{provider}");
     }
     daemon.stop().await;
 }

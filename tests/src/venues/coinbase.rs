@@ -9,6 +9,8 @@
 //! [overview]: https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-overview
 //! [channels]: https://docs.cdp.coinbase.com/coinbase-app/advanced-trade-apis/websocket/websocket-channels
 
+mod rest;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -23,11 +25,14 @@ use crate::venues::Profile;
 
 pub(super) const PROFILE: Profile = Profile {
     name: "coinbase",
-    origins: &["wss://advanced-trade-ws.coinbase.com"],
+    origins: &["wss://advanced-trade-ws.coinbase.com", "https://api.coinbase.com"],
     prices: PRICES,
     connects: Some((8, 1)),
+    // 10 a second.
+    budget: 600,
     open: |target, _, world| open(target, world),
-    error: |_, text| format!("{{\"type\":\"error\",\"message\":{text}}}"),
+    answer: |request, _, world| rest::answer(request, world),
+    error: |_, text| format!("{{\"error\":\"UNAVAILABLE\",\"error_details\":\"\",\"message\":{text}}}"),
     ..Profile::PLAIN
 };
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::http::{Request, Response};
 use crate::session::{Opened, World, quoted};
 
+mod chain;
+
 /// What one venue is. Each file has one, and is free in how it does the rest.
 pub(crate) struct Profile {
     /// In lower case, as plugins are called.
@@ -77,14 +79,22 @@ venues! {
     Bitstamp = bitstamp,
     /// Public spot tickers, version 5.
     Bybit = bybit,
-    /// Coinbase Advanced Trade's market data WebSocket.
+    /// Coinbase Advanced Trade's market data WebSocket, and its public market trades.
     Coinbase = coinbase,
     /// `GET /api/v3/simple/price`.
     CoinGecko = coingecko,
+    /// `GET /v2/cryptocurrency/quotes/latest`, with a key.
+    CoinMarketCap = coinmarketcap,
     /// Tickers of the Crypto.com Exchange.
     CryptoCom = crypto_com,
+    /// `GET /v4/perpetualMarkets`.
+    Dydx = dydx,
+    /// An Ethereum node: `eth_blockNumber` and `eth_call` of `slot0()`.
+    EvmPool = evm_pool,
     /// Gate's spot WebSocket, version 4.
     Gate = gate,
+    /// `GET /api/v2/simple/networks/NETWORK/token_price/ADDRESSES`.
+    GeckoTerminal = geckoterminal,
     /// HTX' market data WebSocket.
     Htx = htx,
     /// WebSocket v2, and `GET /0/public/Ticker`.
@@ -95,6 +105,10 @@ venues! {
     Mexc = mexc,
     /// Public tickers over WebSocket v5.
     Okx = okx,
+    /// `POST /midpoints`.
+    Polymarket = polymarket,
+    /// A Solana node: `getMultipleAccounts` of Raydium's pools.
+    SolanaAccount = solana_account,
 }
 
 impl Kind {

@@ -1,0 +1,115 @@
+//! The endpoint `/v4/perpetualMarkets`: one market, or all of them.
+
+use std::borrow::Cow;
+
+use feedgate_sdk::{
+    Context, Error, Http, Key, Malformed, Observation, Rejection, Response, Subscription, Value,
+    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
+    json::{Number, Object, object},
+};
+use serde::Deserialize;
+
+use crate::Dydx;
+
+pub(crate) const ORIGIN: &str = "https://indexer.dydx.trade";
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    /// By ticker.
+    #[serde(borrow)]
+    markets: Option<Object<'a>>,
+    #[serde(default)]
+    errors: Vec<Fault>,
+}
+
+#[derive(Deserialize)]
+struct Fault {
+    msg: String,
+    param: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Market<'a> {
+    #[serde(borrow)]
+    status: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    oracle_price: Option<Number<'a>>,
+}
+
+/// Tickers are in capitals, but for those with a token's address within: `FOO,RAYDIUM,7GC…-USD`.
+pub(crate) fn spell(id: &str) -> String {
+    if id.contains(',') { id.to_owned() } else { id.to_uppercase() }
+}
+
+impl Http for Dydx {
+    fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
+        let possible = |id: &str| {
+            id.contains('-')
+                && id.len() <= 100
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_,.".contains(&byte))
+        };
+        let impossible: Vec<_> = subscriptions
+            .iter()
+            .filter(|subscription| !possible(&subscription.id))
+            .map(|subscription| Rejection::permanent(subscription.key, "not a market: write it like BTC-USD"))
+            .collect();
+        if !impossible.is_empty() {
+            return Err(Error::Rejected(impossible));
+        }
+        let mut markets: Vec<String> =
+            subscriptions.iter().map(|subscription| self.ids.add(subscription).to_owned()).collect();
+        markets.sort_unstable();
+        markets.dedup();
+        // The list of all is long. It is worth it as soon as it saves a request.
+        let url = match &markets[..] {
+            [] => return Ok(Vec::new()),
+            [market] => format!("{ORIGIN}/v4/perpetualMarkets?ticker={}", market.replace(',', "%2C")),
+            _ => format!("{ORIGIN}/v4/perpetualMarkets"),
+        };
+        let keys = subscriptions.iter().map(|subscription| subscription.key).collect();
+        Ok(vec![PlannedRequest { request: get(url), keys }])
+    }
+
+    fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
+        check_status(response)?;
+        let Answer { markets, errors } = object(text(response)?)?;
+        if let Some(markets) = markets.filter(|_| response.status == 200) {
+            return Ok(keys.iter().filter_map(|&key| self.outcome(key, &markets)).collect());
+        }
+        let Some(fault) = errors.first() else { return Err(Error::Malformed(excerpt(response))) };
+        // Only a request for one market names it.
+        if response.status == 400 && fault.param.as_deref() == Some("ticker") {
+            let unknown = |&key: &Key| Outcome::missing(key, Missing::UnknownId, fault.msg.clone());
+            return Ok(keys.iter().map(unknown).collect());
+        }
+        Err(Error::Unavailable(fault.msg.clone()))
+    }
+}
+
+impl Dydx {
+    fn outcome(&mut self, key: Key, markets: &Object<'_>) -> Option<Outcome> {
+        let symbol = self.ids.symbol(key)?;
+        let Some(market) = markets.get(symbol) else {
+            return Some(self.absences.absent(key, symbol));
+        };
+        self.absences.present(symbol);
+        Some(match read(market) {
+            Ok(Ok(value)) => Outcome::Observed(Observation::new(key, value)),
+            Ok(Err(why)) => Outcome::missing(key, Missing::NoValue, why),
+            Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
+        })
+    }
+}
+
+/// The price of one market, or why it has none.
+fn read(market: &str) -> Result<Result<Value, &'static str>, Malformed> {
+    let Market { status, oracle_price } = object(market)?;
+    // The last price stays in the list for ever.
+    if status.as_deref() == Some("FINAL_SETTLEMENT") {
+        return Ok(Err("the market is in final settlement"));
+    }
+    let Some(price) = oracle_price else { return Ok(Err("the oracle has no price")) };
+    let value = price.value()?;
+    Ok(if value.is_zero() { Err("the oracle has no price") } else { Ok(value) })
+}

@@ -1,0 +1,136 @@
+//! The endpoint `token_price`: up to thirty tokens of one network in one request.
+
+use std::collections::BTreeMap;
+
+use feedgate_sdk::{
+    Context, Error, Http, Key, Observation, Rejection, Response, Subscription, Value,
+    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
+    json::{Number, Object, object},
+};
+use serde::Deserialize;
+
+use crate::GeckoTerminal;
+
+pub(crate) const ORIGIN: &str = "https://api.geckoterminal.com";
+
+/// As many addresses as the venue takes in one request.
+const MOST: usize = 30;
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    data: Option<Data<'a>>,
+    #[serde(default)]
+    errors: Vec<Fault>,
+}
+
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(borrow)]
+    attributes: Attributes<'a>,
+}
+
+#[derive(Deserialize)]
+struct Attributes<'a> {
+    /// By address: a string, or null.
+    #[serde(borrow)]
+    token_prices: Object<'a>,
+}
+
+#[derive(Deserialize)]
+struct Fault {
+    title: String,
+}
+
+/// Addresses of Ethereum's kind come back in small letters; others are told apart by case.
+pub(crate) fn spell(id: &str) -> String {
+    match id.split_once('/') {
+        Some((network, address)) if is_hexadecimal(address) => {
+            format!("{}/{}", network.to_lowercase(), address.to_lowercase())
+        }
+        Some((network, address)) => format!("{}/{address}", network.to_lowercase()),
+        None => id.to_owned(),
+    }
+}
+
+fn is_hexadecimal(address: &str) -> bool {
+    address.starts_with("0x") || address.starts_with("0X")
+}
+
+/// Whether an id is a network and an address, and can stand in a path.
+fn possible(id: &str) -> bool {
+    let Some((network, address)) = id.split_once('/') else { return false };
+    let named = |text: &str, more: &[u8]| {
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || more.contains(&byte))
+    };
+    // Addresses of Move and TON have colons, dashes and underscores.
+    named(network, b"-_") && named(address, b":_-") && address.len() <= 200
+}
+
+impl Http for GeckoTerminal {
+    fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
+        let impossible: Vec<_> = subscriptions
+            .iter()
+            .filter(|subscription| !possible(&subscription.id))
+            .map(|subscription| Rejection::permanent(subscription.key, "not a token: write it like eth/0xc02a…"))
+            .collect();
+        if !impossible.is_empty() {
+            return Err(Error::Rejected(impossible));
+        }
+        // Two ids may be one token.
+        let mut networks: BTreeMap<String, BTreeMap<String, Vec<Key>>> = BTreeMap::new();
+        for subscription in subscriptions {
+            if let Some((network, address)) = self.ids.add(subscription).split_once('/') {
+                let tokens = networks.entry(network.to_owned()).or_default();
+                tokens.entry(address.to_owned()).or_default().push(subscription.key);
+            }
+        }
+        let mut requests = Vec::new();
+        for (network, tokens) in networks {
+            let tokens: Vec<(String, Vec<Key>)> = tokens.into_iter().collect();
+            for batch in tokens.chunks(MOST) {
+                let addresses: Vec<&str> = batch.iter().map(|(address, _)| address.as_str()).collect();
+                let url = format!("{ORIGIN}/api/v2/simple/networks/{network}/token_price/{}", addresses.join(","));
+                let keys = batch.iter().flat_map(|(_, keys)| keys).copied().collect();
+                requests.push(PlannedRequest { request: get(url), keys });
+            }
+        }
+        Ok(requests)
+    }
+
+    fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
+        check_status(response)?;
+        let Answer { data, errors } = object(text(response)?)?;
+        let none = Object::default();
+        let prices = match (&data, response.status) {
+            (Some(data), 200) => &data.attributes.token_prices,
+            // No such network, or none of the tokens: as if all were left out.
+            (None, 404) if !errors.is_empty() => &none,
+            _ if errors.is_empty() => return Err(Error::Malformed(excerpt(response))),
+            _ => {
+                let words: Vec<String> = errors.into_iter().map(|fault| fault.title).collect();
+                return Err(Error::Unavailable(words.join(", ")));
+            }
+        };
+        Ok(keys.iter().filter_map(|&key| self.outcome(key, prices)).collect())
+    }
+}
+
+impl GeckoTerminal {
+    fn outcome(&mut self, key: Key, prices: &Object<'_>) -> Option<Outcome> {
+        let id = self.ids.symbol(key)?;
+        let (_, address) = id.split_once('/')?;
+        let Some(price) = prices.get(address) else {
+            return Some(self.absences.absent(key, id));
+        };
+        self.absences.present(id);
+        let value = serde_json::from_str::<Option<Number<'_>>>(price)
+            .map_err(Into::into)
+            .and_then(|price| price.map(|price| price.value()).transpose());
+        Some(match value {
+            Ok(Some(value)) if !Value::is_zero(&value) => Outcome::Observed(Observation::new(key, value)),
+            Ok(_) => Outcome::missing(key, Missing::NoValue, "the venue has no price"),
+            Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
+        })
+    }
+}

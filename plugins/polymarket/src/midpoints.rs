@@ -1,0 +1,87 @@
+//! The endpoint `POST /midpoints`: many tokens in one request.
+
+use std::collections::BTreeMap;
+
+use feedgate_sdk::{
+    Context, Error, Header, Http, Key, Method, Observation, Rejection, Request, Response, Subscription, Value,
+    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, text},
+    json::{Number, Object, object},
+};
+use serde_json::json;
+
+use crate::Polymarket;
+
+pub(crate) const ORIGIN: &str = "https://clob.polymarket.com";
+
+/// As many tokens as the venue takes in one request.
+const MOST: usize = 500;
+
+/// The token of an id, which may have its market before it: `0x1234…/7132…`.
+pub(crate) fn token(id: &str) -> String {
+    id.rsplit_once('/').map_or(id, |(_, token)| token).to_owned()
+}
+
+/// Whether it is a number of 256 bits as the venue writes it, or at least as long as one.
+fn possible(id: &str) -> bool {
+    let token = token(id);
+    (1..=78).contains(&token.len()) && !token.starts_with('0') && token.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+impl Http for Polymarket {
+    fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
+        // One id that is no number costs the answer for all.
+        let impossible: Vec<_> = subscriptions
+            .iter()
+            .filter(|subscription| !possible(&subscription.id))
+            .map(|subscription| Rejection::permanent(subscription.key, "not a token: write its number of 77 digits"))
+            .collect();
+        if !impossible.is_empty() {
+            return Err(Error::Rejected(impossible));
+        }
+        // Two ids may be one token.
+        let mut tokens: BTreeMap<String, Vec<Key>> = BTreeMap::new();
+        for subscription in subscriptions {
+            tokens.entry(self.ids.add(subscription).to_owned()).or_default().push(subscription.key);
+        }
+        let tokens: Vec<(String, Vec<Key>)> = tokens.into_iter().collect();
+        let planned = tokens.chunks(MOST).map(|batch| {
+            let asked: Vec<_> = batch.iter().map(|(token, _)| json!({ "token_id": token })).collect();
+            let request = Request {
+                method: Method::Post,
+                url: format!("{ORIGIN}/midpoints"),
+                headers: vec![Header { name: "content-type".to_owned(), value: "application/json".to_owned() }],
+                body: Some(json!(asked).to_string().into_bytes()),
+            };
+            PlannedRequest { request, keys: batch.iter().flat_map(|(_, keys)| keys).copied().collect() }
+        });
+        Ok(planned.collect())
+    }
+
+    fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
+        check_status(response)?;
+        let midpoints: Object<'_> = object(text(response)?)?;
+        // Tokens are numbers, so that `error` is none of them.
+        if response.status != 200 || midpoints.get("error").is_some() {
+            return Err(Error::Unavailable(excerpt(response)));
+        }
+        Ok(keys.iter().filter_map(|&key| self.outcome(key, &midpoints)).collect())
+    }
+}
+
+impl Polymarket {
+    fn outcome(&mut self, key: Key, midpoints: &Object<'_>) -> Option<Outcome> {
+        let token = self.ids.symbol(key)?;
+        let Some(midpoint) = midpoints.get(token) else {
+            return Some(self.absences.absent(key, token));
+        };
+        self.absences.present(token);
+        let value = serde_json::from_str::<Option<Number<'_>>>(midpoint)
+            .map_err(Into::into)
+            .and_then(|midpoint| midpoint.filter(|text| !text.text().is_empty()).map(|text| text.value()).transpose());
+        Some(match value {
+            Ok(Some(value)) if !Value::is_zero(&value) => Outcome::Observed(Observation::new(key, value)),
+            Ok(_) => Outcome::missing(key, Missing::NoValue, "an empty book"),
+            Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
+        })
+    }
+}

@@ -1,0 +1,68 @@
+//! When silence means that a venue does not know an id.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    Key,
+    http::{Missing, Outcome},
+};
+
+/// After how many answers in a row without it an id is unknown.
+const ENOUGH: u8 = 3;
+
+/// What the answers so far say of each symbol, for venues that leave out what they do not know, without a word.
+///
+/// To call an id unknown is final, so one answer is not enough, which may have come from a cache in a bad moment; and
+/// an id that was there once is known, whatever happens later.
+#[derive(Debug, Default)]
+pub struct Absences(BTreeMap<String, Standing>);
+
+#[derive(Debug)]
+enum Standing {
+    Known,
+    /// Never there, so many answers in a row.
+    Absent(u8),
+}
+
+impl Absences {
+    /// The answer names the symbol, with a value or without.
+    pub fn present(&mut self, symbol: &str) {
+        self.0.insert(symbol.to_owned(), Standing::Known);
+    }
+
+    /// The answer leaves the symbol out: what this means for the id. Call it once for each answer and key.
+    pub fn absent(&mut self, key: Key, symbol: &str) -> Outcome {
+        match self.0.entry(symbol.to_owned()).or_insert(Standing::Absent(0)) {
+            Standing::Known => Outcome::missing(key, Missing::Undecided, "left out of the answer"),
+            Standing::Absent(times) if *times + 1 < ENOUGH => {
+                *times += 1;
+                Outcome::missing(key, Missing::Undecided, format!("left out of {times} of {ENOUGH} answers so far"))
+            }
+            Standing::Absent(_) => Outcome::missing(key, Missing::UnknownId, format!("left out of {ENOUGH} answers")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_absences_in_a_row_are_final_unless_it_was_there_once() {
+        let mut absences = Absences::default();
+        let mut why = |symbol: &str| match absences.absent(0, symbol) {
+            Outcome::Unresolved { why, .. } => why,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(
+            [why("a"), why("a"), why("a"), why("a")],
+            [Missing::Undecided, Missing::Undecided, Missing::UnknownId, Missing::UnknownId]
+        );
+        let mut absences = Absences::default();
+        absences.absent(0, "b");
+        absences.present("b");
+        for _ in 0..5 {
+            assert_eq!(absences.absent(0, "b"), Outcome::missing(0, Missing::Undecided, "left out of the answer"));
+        }
+    }
+}

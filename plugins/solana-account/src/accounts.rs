@@ -1,0 +1,152 @@
+//! JSON-RPC: the method `getMultipleAccounts`.
+
+use std::borrow::Cow;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use feedgate_sdk::{
+    Context, Error, Header, Http, Key, Malformed, Method, Observation, Rejection, Request, Response, Subscription,
+    Value,
+    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, text},
+    json::object,
+};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use crate::{
+    SolanaAccount,
+    address::is_address,
+    layout::{self, State},
+    price::price,
+};
+
+/// How many accounts the method takes.
+const MOST: usize = 100;
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    error: Option<Fault>,
+}
+
+#[derive(Deserialize)]
+struct Accounts<'a> {
+    context: At,
+    /// In the order of the addresses.
+    #[serde(borrow)]
+    value: Vec<Option<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct At {
+    slot: u64,
+}
+
+#[derive(Deserialize)]
+struct Account<'a> {
+    #[serde(borrow)]
+    owner: Cow<'a, str>,
+    /// The content and how it is written.
+    #[serde(borrow)]
+    data: (Cow<'a, str>, Cow<'a, str>),
+}
+
+#[derive(Deserialize)]
+struct Fault {
+    code: i64,
+    #[serde(default)]
+    message: String,
+}
+
+impl Http for SolanaAccount {
+    fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
+        let unknown: Vec<_> = subscriptions
+            .iter()
+            .filter(|subscription| !is_address(self.address(&subscription.id)))
+            .map(|subscription| {
+                Rejection::permanent(subscription.key, "neither an address nor a name in the setting `pools`")
+            })
+            .collect();
+        if !unknown.is_empty() {
+            return Err(Error::Rejected(unknown));
+        }
+        for subscription in subscriptions {
+            self.ids.add(subscription);
+        }
+        Ok(subscriptions.chunks(MOST).map(|batch| self.request(batch)).collect())
+    }
+
+    fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
+        check_status(response)?;
+        let Answer { result, error } = object(text(response)?)?;
+        if let Some(Fault { code, message }) = error {
+            let words = format!("{message} (code {code})");
+            return Err(match code {
+                429 | -32429 => Error::rate_limited(None, words),
+                _ => Error::Unavailable(words),
+            });
+        }
+        let result = result.ok_or_else(|| Error::Malformed(excerpt(response)))?;
+        let Accounts { context: At { slot }, value } = object(result.get())?;
+        if value.len() != keys.len() {
+            return Err(Error::Malformed(format!("{} accounts where {} were asked for", value.len(), keys.len())));
+        }
+        Ok(keys.iter().zip(value).filter_map(|(&key, account)| self.outcome(key, account, slot)).collect())
+    }
+}
+
+impl SolanaAccount {
+    /// The address that an id stands for: its own, or that of its name.
+    fn address<'a>(&'a self, id: &'a str) -> &'a str {
+        self.settings.pools.get(id).and_then(|pool| pool.address.as_deref()).unwrap_or(id)
+    }
+
+    fn request(&self, batch: &[Subscription]) -> PlannedRequest {
+        let addresses: Vec<&str> = batch.iter().map(|subscription| self.address(&subscription.id)).collect();
+        let call = json!({
+            "id": 1,
+            "jsonrpc": "2.0",
+            "method": "getMultipleAccounts",
+            "params": [addresses, {
+                "commitment": "confirmed",
+                "dataSlice": { "length": layout::LENGTH, "offset": 0 },
+                "encoding": "base64",
+            }],
+        });
+        let request = Request {
+            method: Method::Post,
+            url: self.settings.rpc.clone(),
+            headers: vec![Header { name: "content-type".to_owned(), value: "application/json".to_owned() }],
+            body: Some(call.to_string().into_bytes()),
+        };
+        PlannedRequest { request, keys: batch.iter().map(|subscription| subscription.key).collect() }
+    }
+
+    fn outcome(&self, key: Key, account: Option<&RawValue>, slot: u64) -> Option<Outcome> {
+        let id = self.ids.symbol(key)?;
+        let Some(account) = account else {
+            return Some(Outcome::missing(key, Missing::UnknownId, "the chain has no such account"));
+        };
+        let invert = self.settings.pools.get(id).is_some_and(|pool| pool.invert);
+        Some(match read(account.get(), invert) {
+            Ok(Some(value)) => Outcome::Observed(Observation::new(key, value).sequence(slot)),
+            Ok(None) => Outcome::missing(key, Missing::NoValue, "the pool has no price yet"),
+            Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
+        })
+    }
+}
+
+fn read(account: &str, invert: bool) -> Result<Option<Value>, Malformed> {
+    let Account { owner, data: (content, encoding) } = object(account)?;
+    if owner != layout::PROGRAM {
+        return Err(Malformed::new("an account of another program than Raydium's pools"));
+    }
+    if encoding != "base64" {
+        return Err(Malformed::new("an account that is not in base 64"));
+    }
+    let content =
+        STANDARD.decode(content.as_bytes()).map_err(|error| Malformed::new(format!("not base 64: {error}")))?;
+    let State { decimals: [zero, one], root } = layout::read(&content)?;
+    let price = |root| price(&root, layout::BITS, i32::from(zero) - i32::from(one), invert);
+    root.map(price).transpose()
+}
