@@ -108,6 +108,24 @@ async fn every_fault_is_named_and_survived_by_coinbase() {
     ill_and_well(feed("coinbase-ws"), |_| true).await;
 }
 
+/// Packed messages.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_is_named_and_survived_by_htx() {
+    ill_and_well(feed("htx-ws"), |_| true).await;
+}
+
+/// Messages that are not text.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_is_named_and_survived_by_mexc() {
+    ill_and_well(feed("mexc-ws"), |_| true).await;
+}
+
+/// Thirty connections a minute, and a request before each, which meets the faults of connecting first.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_is_named_and_survived_by_kucoin() {
+    ill_and_well(feed("kucoin-ws"), |name| matches!(name, "garbage" | "told" | "silent" | "busy")).await;
+}
+
 /// Twenty connections a minute are all that Bitfinex allows, and all that the host makes.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_fault_is_named_and_survived_by_bitfinex() {
