@@ -96,13 +96,15 @@ impl Provider {
         let secrets = Arc::new(secrets(&plugin, &config)?);
         let network = Network::new(&config.network)?;
         let max_body = config.http.max_body;
-        let client = HttpClient::new(grants.clone(), secrets.clone(), origins.clone(), &network, max_body)?;
+        let places = Arc::new(Places::new(grants.clone()));
+        let client =
+            HttpClient::new(grants.clone(), secrets.clone(), places.clone(), origins.clone(), &network, max_body)?;
         let slots = status.store.provider(name);
         let parts = Parts {
             open: plugin.configured(name.into(), config.settings.clone()),
             status: status.provider(name),
             buckets: description.buckets.iter().chain(&config.limits).copied().collect(),
-            places: Arc::new(Places::new(grants.clone())),
+            places,
             slots,
             client,
             network,
@@ -246,6 +248,7 @@ impl Provider {
             schedule: ScheduleConfig { interval, phase: phase_of(slots.name(), interval), backoff: ours.backoff },
             timeout: ours.timeout.unwrap_or(limits.timeout),
             max_in_flight: ours.max_in_flight.unwrap_or(limits.max_in_flight).get() as usize,
+            refused_wait: self.config.refused_wait,
             hedge_after: ours.hedge_after,
             least_max_age: DEFAULT_MAX_AGE,
             slots,

@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 use super::data_url::{self, BadData};
 use super::limiter::OriginLimits;
 use super::network::{Network, for_requests, through};
+use super::places::{Places, trouble};
 use crate::codec::{Method, Request, Response};
 use crate::origin::{Admitted, Forbidden, Grants, Origin, is_public};
 use crate::proxy::Proxy;
@@ -69,15 +70,17 @@ pub struct HttpClient {
     client: reqwest::Client,
     grants: Arc<Grants>,
     secrets: Arc<Secrets>,
+    places: Arc<Places>,
     origins: Arc<OriginLimits>,
     proxy: Option<Proxy>,
     max_body: usize,
 }
 
 impl HttpClient {
-    pub fn new(
+    pub(crate) fn new(
         grants: Arc<Grants>,
         secrets: Arc<Secrets>,
+        places: Arc<Places>,
         origins: Arc<OriginLimits>,
         network: &Network,
         max_body: usize,
@@ -97,7 +100,7 @@ impl HttpClient {
             client = client.proxy(for_requests(proxy)?);
         }
         let client = client.build().map_err(|e| e.to_string())?;
-        Ok(Self { client, grants, secrets, origins, proxy, max_body })
+        Ok(Self { client, grants, secrets, places, origins, proxy, max_body })
     }
 
     /// The answer to a `data:` URL, which goes nowhere; `None` for every other.
@@ -127,15 +130,22 @@ impl HttpClient {
         conditions: &[(&'static str, String)],
         timeout: Duration,
     ) -> Result<Response, FetchError> {
-        let first = admit_filled(&self.grants, &self.secrets, &request.url, 0)?;
-        let origin = first.origin.clone();
+        let origin = self.grants.admit(&request.url)?.origin;
+        let place = self.places.pick(&origin);
+        let first = admit_filled(&self.grants, &self.secrets, &request.url, place)?;
         self.check_pause(&origin)?;
         let whole = self.follow(request, first, conditions, timeout);
-        let answer = tokio::time::timeout(timeout, whole).await.unwrap_or(Err(FetchError::Timeout(timeout)))?;
-        if let Some(wait) = told_to_wait(&answer) {
+        let answer = tokio::time::timeout(timeout, whole).await.unwrap_or(Err(FetchError::Timeout(timeout)));
+        let told = answer.as_ref().ok().and_then(told_to_wait);
+        if fails(&answer) {
+            self.places.failed(&origin, place, told);
+        } else {
+            self.places.worked(&origin, place);
+        }
+        if let Some(wait) = told {
             self.origins.pause(&origin, wait, Instant::now());
         }
-        Ok(answer)
+        answer
     }
 
     async fn follow(
@@ -246,6 +256,16 @@ impl HttpClient {
             _ if error.is_connect() => FetchError::Connect(text),
             _ => FetchError::Transfer(text),
         }
+    }
+}
+
+/// Whether it is the place that failed, so that another may do better: no answer, or none that a venue in good order
+/// gives.
+fn fails(answer: &Result<Response, FetchError>) -> bool {
+    match answer {
+        Ok(answer) => answer.status >= 500 || trouble(answer.status).is_some(),
+        Err(FetchError::Timeout(_) | FetchError::Connect(_) | FetchError::Transfer(_)) => true,
+        Err(_) => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! One HTTP provider at work: drives a [`Schedule`] with one codec and a client. Every id of a poll gets an outcome.
 //!
-//! A poll sends at most `max_in_flight` of the plan's requests, in turns ([`Rotation`]). Ids whose turn it is not keep
+//! A poll sends at most `max_in_flight` of the plan's requests, in turns ([`Turns`]). Ids whose turn it is not keep
 //! what is known of them.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +15,7 @@ use super::exchange::Exchange;
 use super::http::{FetchError, HttpClient, is_busy, retry_after};
 use super::intake::{Intake, context};
 use super::limiter::{Limiter, OriginLimits};
+use super::places::{least_wait, trouble};
 use super::stopped;
 use super::validators::Validators;
 use crate::codec::{
@@ -25,7 +26,7 @@ use crate::logic::schedule::{Circuit, Schedule, ScheduleConfig};
 use crate::logic::turns::{Turns, polls_per_cycle};
 use crate::metrics::Call;
 use crate::observation::{Key, PlausibleTimes};
-use crate::status::{PollerInfo, ProviderStatus};
+use crate::status::{PollerInfo, ProviderStatus, Trouble};
 use crate::store::{Note, ProviderSlots, SlotTable};
 
 /// How many times an id may be asked for in vain before its value is old, where the operator does not say.
@@ -44,6 +45,8 @@ pub(crate) struct PollerSetup<O> {
     pub(crate) timeout: Duration,
     pub(crate) max_in_flight: usize,
     pub(crate) hedge_after: Option<Duration>,
+    /// How long to stay away at least from a venue that refuses us.
+    pub(crate) refused_wait: Duration,
     /// For the ids of [`Polled::aged_by_cycle`].
     pub(crate) least_max_age: Duration,
 }
@@ -195,6 +198,9 @@ struct Tally {
     failure: Option<Failure>,
     /// Whether the venue wants to be left alone: the rest of the poll is not sent.
     leave: bool,
+    /// What the venue has against us, by the last status that said so, and whether it served us at all.
+    trouble: Option<(Trouble, u16)>,
+    served: bool,
 }
 
 impl<O: OpenCodec> Poller<O> {
@@ -271,6 +277,7 @@ impl<O: OpenCodec> Poller<O> {
         if tally.failure.is_none() {
             self.send(&mut plan, most, &mut tally).await;
         }
+        self.draw_conclusions(&mut tally);
         let reason = match &tally.failure {
             Some(failure) => failure.reason.clone(),
             None => "the plugin gave no outcome for this id".to_owned(),
@@ -293,6 +300,22 @@ impl<O: OpenCodec> Poller<O> {
             }
             _ if wanted.iter().all(|subscription| self.turns.knows(subscription.key)) => Ok(Reached::All),
             _ => Ok(Reached::Some),
+        }
+    }
+
+    /// What the statuses of a poll say of our standing with the venue. One that refuses every request is left alone.
+    fn draw_conclusions(&self, tally: &mut Tally) {
+        if tally.served {
+            return self.setup.status.clear_trouble();
+        }
+        let Some((trouble, status)) = tally.trouble else { return };
+        let words = format!("the venue answered {status}");
+        self.setup.status.set_trouble(trouble, &words);
+        let wait = least_wait(trouble, self.setup.refused_wait);
+        if !wait.is_zero() {
+            tally.leave = true;
+            let told = tally.failure.take().and_then(|failure| failure.retry_after).unwrap_or_default();
+            tally.failure = Some(Failure { reason: words, cause: "refused", retry_after: Some(wait.max(told)) });
         }
     }
 
@@ -374,6 +397,7 @@ impl<O: OpenCodec> Poller<O> {
     fn take_confirmation(&mut self, planned: &PlannedRequest, tally: &mut Tally) {
         self.setup.status.metrics.request("not-modified");
         tally.answered += 1;
+        tally.served = true;
         let receipt = self.intake.receipt();
         for key in &planned.keys {
             tally.decided.insert(*key);
@@ -406,6 +430,9 @@ impl<O: OpenCodec> Poller<O> {
     /// Whether the store now holds what the answer says of every id.
     async fn take_response(&mut self, keys: &[Key], response: &Response, tally: &mut Tally) -> bool {
         let busy = is_busy(response.status);
+        if let Some(trouble) = trouble(response.status) {
+            tally.trouble = Some((trouble, response.status));
+        }
         let mut held = BTreeSet::new();
         self.setup.status.metrics.request(match response.status {
             200..=299 => "ok",
@@ -425,6 +452,7 @@ impl<O: OpenCodec> Poller<O> {
         match parsed {
             Ok(outcomes) => {
                 tally.answered += usize::from(!busy);
+                tally.served |= response.status < 400;
                 for outcome in outcomes {
                     let key = match &outcome {
                         Outcome::Observed(observation) => observation.key,
@@ -518,8 +546,14 @@ impl<O: OpenCodec> Poller<O> {
                 self.codec = None;
                 ("plugin-died", None)
             }
-            CodecError::Refused(Refusal::RateLimited { wait, .. }) => ("told-to-wait", *wait),
-            CodecError::Refused(Refusal::Unavailable(_)) => ("unavailable", None),
+            CodecError::Refused(Refusal::RateLimited { wait, .. }) => {
+                self.setup.status.set_trouble(Trouble::RateLimited, &error.to_string());
+                ("told-to-wait", *wait)
+            }
+            CodecError::Refused(Refusal::Unavailable(_)) => {
+                self.setup.status.set_trouble(Trouble::Maintenance, &error.to_string());
+                ("unavailable", None)
+            }
             CodecError::Refused(Refusal::Malformed(_)) => ("malformed", None),
             CodecError::Refused(Refusal::Rejected(_)) => ("rejected", None),
         };
