@@ -32,6 +32,12 @@ fn binary() -> &'static Path {
         let mut build = Command::new(cargo);
         build.args(["build", "--package", "feedgate", "--bin", "feedgate", "--target-dir"]);
         build.arg(profile.parent().expect("the target directory")).current_dir(root());
+        // What cargo tells a test of its package would make a build script of another package run anew, and minutes
+        // of building with it.
+        let of_this_package = |name: &str| name.starts_with("CARGO_MANIFEST") || name.starts_with("CARGO_PKG_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_package)) {
+            build.env_remove(name);
+        }
         if profile.ends_with("release") {
             build.arg("--release");
         }

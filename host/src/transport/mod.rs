@@ -2,7 +2,8 @@
 //!
 //! Thin shells. What to do and when is decided in `logic`, what bytes mean in a codec; here are sockets, timers and the
 //! order of calls. Reading order: `session` (one WebSocket slot), `link` and `outbox` (its parts), `websocket` (its socket), `poller` (one HTTP
-//! provider), `http` (one request), `intake` (into the store), `limiter`, `tls`, `inflate`.
+//! provider), `exchange` and `validators` (its parts), `http` (one request), `data_url`, `intake` (into the store), `limiter`,
+//! `network` (the way out: TLS and proxy), `tls`, `inflate`.
 
 use std::collections::BTreeSet;
 
