@@ -265,37 +265,56 @@ async fn a_venue_that_asks_one_to_wait_is_left_alone_by_all() {
     other.shutdown().await;
 }
 
+/// Packs a body as its content coding says.
+fn packed(coding: &str, content: &[u8]) -> Vec<u8> {
+    match coding {
+        "gzip" => {
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            packed.write_all(content).and_then(|()| packed.finish()).expect("a Vec takes all")
+        }
+        "br" => {
+            let mut packed = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
+            packed.write_all(content).expect("a Vec takes all");
+            packed.into_inner()
+        }
+        "zstd" => zstd::encode_all(content, 3).expect("a Vec takes all"),
+        _ => panic!("{coding}"),
+    }
+}
+
 /// The cap is on what comes out, not on what goes in.
 #[tokio::test(flavor = "multi_thread")]
 async fn packed_bodies_are_unpacked_up_to_the_cap() {
-    let gzip = |content: &[u8]| {
-        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        packed.write_all(content).and_then(|()| packed.finish()).expect("a Vec takes all")
-    };
-    let (small, bomb) = (gzip(b"0 1.50\n1 2.50"), gzip(&vec![b'0'; 64 << 20]));
-    assert!(bomb.len() < 100 << 10);
+    const CODINGS: [&str; 3] = ["gzip", "br", "zstd"];
     let offers: Arc<Mutex<String>> = Arc::default();
-    let offered = offers.clone();
-    let server = server(move |request| {
-        *offered.lock().expect("no panic") = request.header("accept-encoding").unwrap_or_default().to_owned();
-        let body = if request.path() == "/bomb" { bomb.clone() } else { small.clone() };
-        Reply::Send(plain(body).with_header("content-encoding", "gzip"))
-    })
-    .await;
-    let config = [
-        guest("small", "", "", &redirect(&server)),
-        guest("bomb", r#"url = "https://guest.example.com/bomb""#, ", max_body_kib = 1024", &redirect(&server)),
-    ];
-    let running = Running::start(&config.concat(), &["guest"]).await;
-    running.value("small", "b", "2.50").await;
-    let says = |reading: &feedgate::store::Reading| reading.reason.contains("longer than 1024 KiB");
-    running.reading("bomb", "a", "too long", says).await;
-    let offered = offers.lock().expect("no panic").clone();
-    for coding in ["gzip", "br", "zstd"] {
+    let (mut config, mut servers) = (String::new(), Vec::new());
+    for coding in CODINGS {
+        let (small, bomb) = (packed(coding, b"0 1.50\n1 2.50"), packed(coding, &vec![b'0'; 64 << 20]));
+        assert!(bomb.len() < 100 << 10, "{coding}: {}", bomb.len());
+        let offered = offers.clone();
+        let server = server(move |request| {
+            *offered.lock().expect("no panic") = request.header("accept-encoding").unwrap_or_default().to_owned();
+            let body = if request.path() == "/bomb" { bomb.clone() } else { small.clone() };
+            Reply::Send(plain(body).with_header("content-encoding", coding))
+        })
+        .await;
+        let bomb = r#"url = "https://guest.example.com/bomb""#;
+        config += &guest(&format!("small-{coding}"), "", "", &redirect(&server));
+        config += &guest(&format!("bomb-{coding}"), bomb, ", max_body_kib = 1024", &redirect(&server));
+        servers.push(server);
+    }
+    let running = Running::start(&config, &["guest"]).await;
+    for coding in CODINGS {
+        running.value(&format!("small-{coding}"), "b", "2.50").await;
+        let says = |reading: &feedgate::store::Reading| reading.reason.contains("longer than 1024 KiB");
+        running.reading(&format!("bomb-{coding}"), "a", "too long", says).await;
+        let offered = offers.lock().expect("no panic").clone();
         assert!(offered.contains(coding), "{coding} is not in {offered:?}");
     }
     running.stop().await;
-    server.shutdown().await;
+    for server in servers {
+        server.shutdown().await;
+    }
 }
 
 /// One connection serves poll after poll.
