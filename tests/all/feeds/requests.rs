@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use feedgate::status::Status;
 use feedgate::store::State;
-use feedgate_tests::{Reply, Request, Response, ScriptedHttp};
+use feedgate_tests::{Reply, Request, Response, ScriptedHttp, ScriptedWs};
 
 use super::ids_line;
 use crate::support::{Running, shown};
@@ -263,6 +263,45 @@ async fn a_venue_that_asks_one_to_wait_is_left_alone_by_all() {
     running.stop().await;
     server.shutdown().await;
     other.shutdown().await;
+}
+
+/// The same for connections: one handshake was refused, and nobody dials. Another origin is none of its business.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_is_told_to_wait_holds_up_every_dial() {
+    let server = server(|_| Reply::Send(Response::new(429, "text/plain", "").with_header("retry-after", "3600"))).await;
+    let other = ScriptedWs::start(|mut peer| async move {
+        while let Some(text) = peer.recv().await {
+            if text.starts_with("subscribe 0 ") && peer.send("0 1.50").await.is_err() {
+                return;
+            }
+        }
+    });
+    let other = other.await.expect("loopback has a free port");
+    let streamed = |name: &str, real: &str, to: &str, settings: &str| {
+        format!(
+            "[provider.{name}]\nplugin = \"guest\"\ntransports = [\"websocket\"]\nsettings = {{ {settings} }}\n\
+             redirect_origins = {{ \"{real}\" = \"{to}\" }}\nwebsocket = {{ backoff_first_ms = 20, backoff_max_ms = 100 }}\n"
+        )
+    };
+    let told = streamed("told", "wss://guest.example.com", &server.origin().replace("http:", "ws:"), "");
+    let running = Running::start(&told, &["guest"]).await;
+    let ended = |status: &Status| first_connection(status, "told").is_some_and(|it| it.last_end.is_some());
+    running.until("it was told", ended).await;
+    let neighbour = streamed("neighbour", "wss://guest.example.com", &other.origin(), "");
+    let control = streamed("control", "wss://localhost:1", &other.origin(), r#"url = "wss://localhost:1/""#);
+    running.write_config(&format!("{told}{neighbour}{control}"));
+    // The URL is known once a dial is booked.
+    let booked = |status: &Status| first_connection(status, "neighbour").is_some_and(|it| !it.url.is_empty());
+    running.until("the neighbour wants to dial", booked).await;
+    running.state("control", "a", State::Fresh).await;
+    assert_eq!((server.requests(), other.connects()), (1, 1));
+    running.stop().await;
+    server.shutdown().await;
+    other.shutdown().await;
+}
+
+fn first_connection(status: &Status, provider: &str) -> Option<feedgate::status::ConnectionInfo> {
+    status.provider(provider).info().connections.get(&0).cloned()
 }
 
 /// Packs a body as its content coding says.
