@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use feedgate::store::State;
-use feedgate_tests::{Kind, Options, Venue};
+use feedgate_tests::{Kind, Options, ScriptedProxy, Venue};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -32,6 +32,12 @@ fn binary() -> &'static Path {
         let mut build = Command::new(cargo);
         build.args(["build", "--package", "feedgate", "--bin", "feedgate", "--target-dir"]);
         build.arg(profile.parent().expect("the target directory")).current_dir(root());
+        // What cargo tells a test of its package would make a build script of another package run anew, and minutes
+        // of building with it.
+        let of_this_package = |name: &str| name.starts_with("CARGO_MANIFEST") || name.starts_with("CARGO_PKG_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_package)) {
+            build.env_remove(name);
+        }
         if profile.ends_with("release") {
             build.arg("--release");
         }
@@ -316,6 +322,46 @@ async fn a_secret_reaches_the_venue_and_nothing_else() {
     let refused = get_until(&daemon.api, "/v1/providers", |_, body| body.contains("last_error")).await;
     assert!(refused.contains("401") || refused.contains("API Key Missing"), "{refused}");
     assert!(!(refused + &daemon.log()).contains("verywrong"));
+}
+
+/// Each way of each transport through a proxy that wants a password; the last one gets as far as its CONNECT.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxys_password_reaches_the_proxy_and_nothing_else() {
+    built().await;
+    let kraken = crate::support::venue(Kind::Kraken, Options::default()).await;
+    let connect = ScriptedProxy::http(Some("Basic bWU6cHIweHl3b3Jk")).await.expect("a free port");
+    let socks = ScriptedProxy::socks5(Some(("me", "pr0xyword"))).await.expect("a free port");
+    let plain = redirected(&kraken);
+    let secure = plain.replace("= \"http://", "= \"https://");
+    let (connect_url, socks_url) = (connect.url("me:pr0xyword@"), socks.url("me:pr0xyword@"));
+    let mut config = String::new();
+    for (name, transport, redirects, proxy) in [
+        ("stream-connect", "websocket", &plain, &connect_url),
+        ("stream-socks", "websocket", &plain, &socks_url),
+        ("poll-socks", "http", &plain, &socks_url),
+        ("poll-connect", "http", &secure, &connect_url),
+    ] {
+        config += &format!(
+            "[provider.{name}]\nplugin = \"kraken\"\ntransports = [\"{transport}\"]\n{redirects}\n\
+             network.proxy = \"{proxy}\"\nhttp = {{ backoff_first_ms = 20, backoff_max_ms = 100 }}\n"
+        );
+    }
+    let place = directory(&config, &["kraken"]);
+    let daemon = Process::run(place.path(), &[]).await;
+    for name in ["stream-connect", "stream-socks", "poll-socks"] {
+        get_until(&daemon.api, &format!("/v1/providers/{name}"), |_, body| body.contains("\"fresh\":2")).await;
+    }
+    // A venue without TLS has no answer to it.
+    let waited = |_, body: &str| body.contains("no answer within");
+    get_until(&daemon.api, "/v1/observations/poll-connect", waited).await;
+    let here = kraken.http_origin().expect("it is polled too").replace("http://", "");
+    assert!(connect.asked().iter().filter(|asked| **asked == here).count() >= 2, "{:?}", connect.asked());
+    let mut said = daemon.log();
+    for target in ["/v1/observations", "/v1/providers", "/v1/config", "/metrics", "/readyz"] {
+        said += &get(&daemon.api, target).await.1;
+    }
+    assert!(!said.contains("pr0xyword") && !said.contains("bWU6cHIweHl3b3Jk"), "{said}");
+    assert_eq!(daemon.exit("-TERM").await, Some(0));
 }
 
 #[tokio::test]

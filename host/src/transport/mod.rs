@@ -1,9 +1,10 @@
 //! Moving bytes between venues and codecs: the only place that names reqwest and tungstenite.
 //!
 //! Thin shells. What to do and when is decided in `logic`, what bytes mean in a codec; here are sockets, timers and the
-//! order of calls. Reading order: `session` (one WebSocket slot), `connection` with `link`
-//! and `outbox` (its parts), `websocket` (its socket), `poller` (one HTTP
-//! provider), `http` (one request), `intake` (into the store), `limiter`, `places`, `tls`, `inflate`.
+//! order of calls. Reading order: `session` (one WebSocket slot), `connection` with `link` and `outbox` (its parts),
+//! `websocket` (its socket), `poller` (one HTTP provider), `exchange` and `validators` (its parts), `http` (one request),
+//! `data_url`, `intake` (into the store), `limiter`, `places` (mirrors), `network` (the way out: TLS and proxy), `tls`,
+//! `inflate`.
 
 use std::collections::BTreeSet;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use feedgate::status::Status;
 use feedgate::store::State;
-use feedgate_tests::{Reply, Request, Response, ScriptedHttp};
+use feedgate_tests::{Reply, Request, Response, ScriptedHttp, ScriptedWs};
 
 use super::ids_line;
 use crate::support::{Running, shown};
@@ -265,37 +265,95 @@ async fn a_venue_that_asks_one_to_wait_is_left_alone_by_all() {
     other.shutdown().await;
 }
 
+/// The same for connections: one handshake was refused, and nobody dials. Another origin is none of its business.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_is_told_to_wait_holds_up_every_dial() {
+    let server = server(|_| Reply::Send(Response::new(429, "text/plain", "").with_header("retry-after", "3600"))).await;
+    let other = ScriptedWs::start(|mut peer| async move {
+        while let Some(text) = peer.recv().await {
+            if text.starts_with("subscribe 0 ") && peer.send("0 1.50").await.is_err() {
+                return;
+            }
+        }
+    });
+    let other = other.await.expect("loopback has a free port");
+    let streamed = |name: &str, real: &str, to: &str, settings: &str| {
+        format!(
+            "[provider.{name}]\nplugin = \"guest\"\ntransports = [\"websocket\"]\nsettings = {{ {settings} }}\n\
+             redirect_origins = {{ \"{real}\" = \"{to}\" }}\nwebsocket = {{ backoff_first_ms = 20, backoff_max_ms = 100 }}\n"
+        )
+    };
+    let told = streamed("told", "wss://guest.example.com", &server.origin().replace("http:", "ws:"), "");
+    let running = Running::start(&told, &["guest"]).await;
+    let ended = |status: &Status| first_connection(status, "told").is_some_and(|it| it.last_end.is_some());
+    running.until("it was told", ended).await;
+    let neighbour = streamed("neighbour", "wss://guest.example.com", &other.origin(), "");
+    let control = streamed("control", "wss://localhost:1", &other.origin(), r#"url = "wss://localhost:1/""#);
+    running.write_config(&format!("{told}{neighbour}{control}"));
+    // The URL is known once a dial is booked.
+    let booked = |status: &Status| first_connection(status, "neighbour").is_some_and(|it| !it.url.is_empty());
+    running.until("the neighbour wants to dial", booked).await;
+    running.state("control", "a", State::Fresh).await;
+    assert_eq!((server.requests(), other.connects()), (1, 1));
+    running.stop().await;
+    server.shutdown().await;
+    other.shutdown().await;
+}
+
+fn first_connection(status: &Status, provider: &str) -> Option<feedgate::status::ConnectionInfo> {
+    status.provider(provider).info().connections.get(&0).cloned()
+}
+
+/// Packs a body as its content coding says.
+fn packed(coding: &str, content: &[u8]) -> Vec<u8> {
+    match coding {
+        "gzip" => {
+            let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+            packed.write_all(content).and_then(|()| packed.finish()).expect("a Vec takes all")
+        }
+        "br" => {
+            let mut packed = brotli::CompressorWriter::new(Vec::new(), 4096, 5, 22);
+            packed.write_all(content).expect("a Vec takes all");
+            packed.into_inner()
+        }
+        "zstd" => zstd::encode_all(content, 3).expect("a Vec takes all"),
+        _ => panic!("{coding}"),
+    }
+}
+
 /// The cap is on what comes out, not on what goes in.
 #[tokio::test(flavor = "multi_thread")]
 async fn packed_bodies_are_unpacked_up_to_the_cap() {
-    let gzip = |content: &[u8]| {
-        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-        packed.write_all(content).and_then(|()| packed.finish()).expect("a Vec takes all")
-    };
-    let (small, bomb) = (gzip(b"0 1.50\n1 2.50"), gzip(&vec![b'0'; 64 << 20]));
-    assert!(bomb.len() < 100 << 10);
+    const CODINGS: [&str; 3] = ["gzip", "br", "zstd"];
     let offers: Arc<Mutex<String>> = Arc::default();
-    let offered = offers.clone();
-    let server = server(move |request| {
-        *offered.lock().expect("no panic") = request.header("accept-encoding").unwrap_or_default().to_owned();
-        let body = if request.path() == "/bomb" { bomb.clone() } else { small.clone() };
-        Reply::Send(plain(body).with_header("content-encoding", "gzip"))
-    })
-    .await;
-    let config = [
-        guest("small", "", "", &redirect(&server)),
-        guest("bomb", r#"url = "https://guest.example.com/bomb""#, ", max_body_kib = 1024", &redirect(&server)),
-    ];
-    let running = Running::start(&config.concat(), &["guest"]).await;
-    running.value("small", "b", "2.50").await;
-    let says = |reading: &feedgate::store::Reading| reading.reason.contains("longer than 1024 KiB");
-    running.reading("bomb", "a", "too long", says).await;
-    let offered = offers.lock().expect("no panic").clone();
-    for coding in ["gzip", "br", "zstd"] {
+    let (mut config, mut servers) = (String::new(), Vec::new());
+    for coding in CODINGS {
+        let (small, bomb) = (packed(coding, b"0 1.50\n1 2.50"), packed(coding, &vec![b'0'; 64 << 20]));
+        assert!(bomb.len() < 100 << 10, "{coding}: {}", bomb.len());
+        let offered = offers.clone();
+        let server = server(move |request| {
+            *offered.lock().expect("no panic") = request.header("accept-encoding").unwrap_or_default().to_owned();
+            let body = if request.path() == "/bomb" { bomb.clone() } else { small.clone() };
+            Reply::Send(plain(body).with_header("content-encoding", coding))
+        })
+        .await;
+        let bomb = r#"url = "https://guest.example.com/bomb""#;
+        config += &guest(&format!("small-{coding}"), "", "", &redirect(&server));
+        config += &guest(&format!("bomb-{coding}"), bomb, ", max_body_kib = 1024", &redirect(&server));
+        servers.push(server);
+    }
+    let running = Running::start(&config, &["guest"]).await;
+    for coding in CODINGS {
+        running.value(&format!("small-{coding}"), "b", "2.50").await;
+        let says = |reading: &feedgate::store::Reading| reading.reason.contains("longer than 1024 KiB");
+        running.reading(&format!("bomb-{coding}"), "a", "too long", says).await;
+        let offered = offers.lock().expect("no panic").clone();
         assert!(offered.contains(coding), "{coding} is not in {offered:?}");
     }
     running.stop().await;
-    server.shutdown().await;
+    for server in servers {
+        server.shutdown().await;
+    }
 }
 
 /// One connection serves poll after poll.
@@ -315,7 +373,7 @@ async fn a_slow_request_is_sent_a_second_time_where_the_operator_wants_it() {
     let count = std::sync::atomic::AtomicU64::new(0);
     let server = server(move |_| {
         let nth = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if nth % 2 == 0 { Reply::Hang } else { Reply::Send(plain("0 1.50\n1 2.50")) }
+        if nth.is_multiple_of(2) { Reply::Hang } else { Reply::Send(plain("0 1.50\n1 2.50")) }
     })
     .await;
     let hedged = ", timeout_ms = 60000, hedge_after_ms = 20";
