@@ -18,6 +18,7 @@ use crate::logic::rotation::Window;
 use crate::observation::PlausibleTimes;
 use crate::origin::Origin;
 use crate::plugin::PluginLimits;
+use crate::proxy::Proxy;
 use crate::transport::DialLimits;
 
 /// Everything an operator can say.
@@ -61,6 +62,7 @@ pub struct ProviderConfig {
     pub plausible: PlausibleTimes,
     pub http: HttpConfig,
     pub websocket: WebSocketConfig,
+    pub network: NetworkConfig,
 }
 
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -83,6 +85,8 @@ pub struct HttpConfig {
     pub poll_interval: Option<Duration>,
     pub timeout: Option<Duration>,
     pub max_in_flight: Option<NonZeroU32>,
+    /// `None`: no request is sent twice.
+    pub hedge_after: Option<Duration>,
     pub max_body: usize,
     pub backoff: BackoffConfig,
 }
@@ -106,6 +110,17 @@ pub struct WebSocketConfig {
     pub rotate_between: Option<Window>,
     pub max_message: usize,
     pub backoff: BackoffConfig,
+}
+
+/// How the provider gets out, for both transports.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NetworkConfig {
+    /// `None`: directly. Otherwise the proxy looks names up, so addresses cannot be checked.
+    pub proxy: Option<Proxy>,
+    /// Trusted instead of the system's roots.
+    pub ca_file: Option<PathBuf>,
+    /// The certificates to show, and their key.
+    pub client_cert: Option<(PathBuf, PathBuf)>,
 }
 
 /// Why a configuration is refused.
@@ -195,6 +210,7 @@ struct RawProvider {
     max_future_s: Option<u64>,
     http: RawHttp,
     websocket: RawWebSocket,
+    network: RawNetwork,
 }
 
 impl Default for RawProvider {
@@ -218,6 +234,7 @@ impl Default for RawProvider {
             max_future_s: None,
             http: RawHttp::default(),
             websocket: RawWebSocket::default(),
+            network: RawNetwork::default(),
         }
     }
 }
@@ -264,6 +281,7 @@ struct RawHttp {
     poll_interval_ms: Option<u64>,
     timeout_ms: Option<u64>,
     max_in_flight: Option<u32>,
+    hedge_after_ms: Option<u64>,
     max_body_kib: Option<u32>,
     backoff_first_ms: Option<u64>,
     backoff_max_ms: Option<u64>,
@@ -288,6 +306,15 @@ struct RawWebSocket {
     backoff_first_ms: Option<u64>,
     backoff_max_ms: Option<u64>,
     backoff_reset_after_ms: Option<u64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawNetwork {
+    proxy: Option<String>,
+    ca_file: Option<PathBuf>,
+    client_cert_file: Option<PathBuf>,
+    client_key_file: Option<PathBuf>,
 }
 
 impl Config {
@@ -545,6 +572,23 @@ fn provider(
             invalid("websocket.rotate_between", format!("{text:?} is not a time of day in UTC like \"02:00-04:30\""))
         })
     });
+    let proxy =
+        raw.network.proxy.map(|text| Proxy::parse(&text).map_err(|why| invalid("network.proxy", why.to_owned())));
+    let client_cert = match (raw.network.client_cert_file, raw.network.client_key_file) {
+        (Some(certificate), Some(key)) => Some((base.join(certificate), base.join(key))),
+        (None, None) => None,
+        (Some(_), None) => {
+            return Err(invalid("network.client_cert_file", "wants client_key_file beside it".to_owned()));
+        }
+        (None, Some(_)) => {
+            return Err(invalid("network.client_key_file", "wants client_cert_file beside it".to_owned()));
+        }
+    };
+    let network = NetworkConfig {
+        proxy: proxy.transpose()?,
+        ca_file: raw.network.ca_file.map(|path| base.join(path)),
+        client_cert,
+    };
     let plausible = PlausibleTimes::default();
     let plausible = PlausibleTimes {
         past: raw.max_past_s.map_or(plausible.past, Duration::from_secs),
@@ -568,10 +612,12 @@ fn provider(
         refused_wait: Duration::from_millis(raw.refused_wait_ms.unwrap_or(300_000)),
         loosen_limits: raw.loosen_limits,
         plausible,
+        network,
         http: HttpConfig {
             poll_interval: positive("http.poll_interval_ms", raw.http.poll_interval_ms)?,
             timeout: positive("http.timeout_ms", raw.http.timeout_ms)?,
             max_in_flight: count("http.max_in_flight", raw.http.max_in_flight)?,
+            hedge_after: positive("http.hedge_after_ms", raw.http.hedge_after_ms)?,
             max_body: kib(raw.http.max_body_kib, 8 << 10),
             backoff: backoff("http.backoff_first_ms", raw.http.backoff_first_ms, raw.http.backoff_max_ms, None)?,
         },
@@ -681,7 +727,7 @@ mod tests {
             "f.toml:3: provider.a.max_age: unknown field `max_age`, expected one of `plugin`, `enabled`, `transports`, \
              `ids`, `max_age_ms`, `max_age_ms_by_id`, `settings`, `secrets`, `allow_origins`, `redirect_origins`, \
              `mirrors`, `limits`, `refused_wait_ms`, `loosen_limits`, `max_past_s`, `max_future_s`, `http`, \
-             `websocket`",
+             `websocket`, `network`",
         );
         refused(
             "[provider.a.http]\npoll_interval_ms = \"5s\"\n",
@@ -727,6 +773,20 @@ mod tests {
         refused(
             "[provider.a.mirrors]\n\"wss://a.com\" = [\"https://a.com\"]",
             "f.toml:1: provider.a.mirrors: wss://a.com and https://a.com are not the same transport",
+        );
+        refused(
+            "[provider.a.network]\nproxy = \"ftp://me:secret@x\"",
+            "f.toml:2: provider.a.network.proxy: must be http://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ before \
+             the host if need be",
+        );
+        refused(
+            "[provider.a.network]\nclient_key_file = \"key.pem\"",
+            "f.toml:2: provider.a.network.client_key_file: wants client_cert_file beside it",
+        );
+        refused(
+            "[provider.a.network]\nca = \"ca.pem\"",
+            "f.toml:2: provider.a.network.ca: unknown field `ca`, expected one of `proxy`, `ca_file`, `client_cert_file`, \
+             `client_key_file`",
         );
         refused("[provider.a]\n[provider.a]", "f.toml:2: provider.a: duplicate key");
     }

@@ -8,6 +8,7 @@ pub mod observation;
 pub mod codec;
 pub mod description;
 pub mod origin;
+pub mod proxy;
 pub mod secret;
 
 pub mod logic;

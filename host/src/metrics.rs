@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::logic::schedule::Circuit;
 use crate::status::Trouble;
 use crate::store::{State, Store};
 
@@ -134,6 +135,7 @@ pub struct Metrics {
     frames_sent: Family<Provider, Counter>,
     requests: Family<WithCause, Counter>,
     polls: Family<WithCause, Counter>,
+    poll_circuit: Family<Provider, Gauge>,
     outcomes: Family<WithCause, Counter>,
     calls: Family<WithCall, Histogram, fn() -> Histogram>,
     deaths: Family<WithCause, Counter>,
@@ -165,6 +167,7 @@ impl Default for Metrics {
             frames_sent: Family::default(),
             requests: Family::default(),
             polls: Family::default(),
+            poll_circuit: Family::default(),
             outcomes: Family::default(),
             calls,
             deaths: Family::default(),
@@ -189,6 +192,11 @@ impl Default for Metrics {
         r.register("frames_sent", "WebSocket messages sent", metrics.frames_sent.clone());
         r.register("requests", "HTTP requests, by result", metrics.requests.clone());
         r.register("polls", "Polls, by result", metrics.polls.clone());
+        r.register(
+            "poll_circuit",
+            "0: polls send all they have; 1: one request is on trial; 2: too many polls failed",
+            metrics.poll_circuit.clone(),
+        );
         r.register("outcomes", "What became of values and ids, by kind", metrics.outcomes.clone());
         r.register("plugin_call_seconds", "Time in plugin calls; handle-messages is sampled", metrics.calls.clone());
         r.register("plugin_deaths", "Plugin instances that died, by cause", metrics.deaths.clone());
@@ -225,6 +233,7 @@ impl Metrics {
         let provider = Provider { provider: name.to_owned() };
         self.newest_age.remove(&provider);
         self.connections_open.remove(&provider);
+        self.poll_circuit.remove(&provider);
         for state in State::ALL {
             self.ids.remove(&WithState { provider: name.to_owned(), state: state.as_str() });
         }
@@ -364,6 +373,12 @@ impl ProviderMetrics {
 
     pub fn poll(&self, result: &'static str) {
         self.with_cause(&self.all.polls, result);
+    }
+
+    pub fn poll_circuit(&self, circuit: Circuit) {
+        let number = Circuit::ALL.iter().position(|state| *state == circuit).unwrap_or_default();
+        let provider = Provider { provider: self.name.to_string() };
+        self.all.poll_circuit.get_or_create(&provider).set(i64::try_from(number).unwrap_or_default());
     }
 
     pub fn death(&self, cause: &'static str) {

@@ -20,7 +20,9 @@ use crate::plugin::{Configured, Plugin};
 use crate::secret::Secrets;
 use crate::status::{ProviderStatus, Status};
 use crate::store::{Note, ProviderSlots, SlotTable};
-use crate::transport::{self, HttpClient, OriginLimits, Places, PollerSetup, SessionSetup, SocketLimits, Wanted};
+use crate::transport::{
+    self, HttpClient, Network, OriginLimits, Places, Polled, PollerSetup, SessionSetup, SocketLimits, Wanted,
+};
 
 /// Between the starts of two connections of one provider, and between the first and the last.
 const STAGGER: Duration = Duration::from_millis(100);
@@ -54,7 +56,7 @@ pub struct Provider {
     /// Which keys are on which connection.
     spread: Vec<BTreeSet<Key>>,
     sessions: Vec<watch::Sender<Wanted>>,
-    poller: Option<watch::Sender<Wanted>>,
+    poller: Option<watch::Sender<Polled>>,
 }
 
 /// What all tasks of a provider share.
@@ -64,6 +66,7 @@ struct Parts {
     slots: Arc<ProviderSlots>,
     status: Arc<ProviderStatus>,
     client: HttpClient,
+    network: Network,
     grants: Arc<Grants>,
     secrets: Arc<Secrets>,
     buckets: Arc<[Bucket]>,
@@ -91,7 +94,9 @@ impl Provider {
         let described = described.filter(|(of, _)| !config.mirrors.iter().any(|(written, _)| written == of));
         let grants = Arc::new(grants.with_mirrors(config.mirrors.iter().chain(described).cloned().collect()));
         let secrets = Arc::new(secrets(&plugin, &config)?);
-        let client = HttpClient::new(grants.clone(), secrets.clone(), config.http.max_body)?;
+        let network = Network::new(&config.network)?;
+        let max_body = config.http.max_body;
+        let client = HttpClient::new(grants.clone(), secrets.clone(), origins.clone(), &network, max_body)?;
         let slots = status.store.provider(name);
         let parts = Parts {
             open: plugin.configured(name.into(), config.settings.clone()),
@@ -100,6 +105,7 @@ impl Provider {
             places: Arc::new(Places::new(grants.clone())),
             slots,
             client,
+            network,
             grants,
             secrets,
             origins,
@@ -148,7 +154,7 @@ impl Provider {
             self.spread(&table);
         }
         if let Some(poller) = &self.poller {
-            poller.send_replace(Wanted { table, keys: BTreeSet::new() });
+            poller.send_replace(self.polled(table));
         }
         Ok(())
     }
@@ -179,7 +185,8 @@ impl Provider {
     }
 
     fn session(&self, number: usize) -> SessionSetup<Configured> {
-        let Parts { open, slots, status, client, grants, secrets, buckets, places, origins } = self.parts.clone();
+        let Parts { open, slots, status, client, network, grants, secrets, buckets, places, origins } =
+            self.parts.clone();
         let description = self.plugin.description();
         let limits = description.websocket.as_ref().expect("`spread` asked");
         let ours = &self.config.websocket;
@@ -193,6 +200,7 @@ impl Provider {
             slots,
             status,
             client,
+            network,
             grants,
             secrets,
             buckets,
@@ -238,22 +246,36 @@ impl Provider {
             schedule: ScheduleConfig { interval, phase: phase_of(slots.name(), interval), backoff: ours.backoff },
             timeout: ours.timeout.unwrap_or(limits.timeout),
             max_in_flight: ours.max_in_flight.unwrap_or(limits.max_in_flight).get() as usize,
+            hedge_after: ours.hedge_after,
+            least_max_age: DEFAULT_MAX_AGE,
             slots,
         };
-        let (wanted, receiver) = watch::channel(Wanted { table, keys: BTreeSet::new() });
+        let (wanted, receiver) = watch::channel(self.polled(table));
         self.tasks.spawn(transport::poll(setup, receiver, self.stop.subscribe()));
         self.poller = Some(wanted);
     }
 
-    /// Whether its secrets read otherwise now. One that cannot be read changes nothing that runs.
+    /// An id that is streamed too is not as old as its last poll.
+    fn polled(&self, table: SlotTable) -> Polled {
+        let by_cycle =
+            |id: &str| !self.websocket && self.config.max_age.is_none() && !self.config.max_age_by_id.contains_key(id);
+        let slots = table.iter().filter(|slot| by_cycle(&slot.subscription().id));
+        let aged_by_cycle = slots.map(|slot| slot.key()).collect();
+        Polled { table, aged_by_cycle }
+    }
+
+    /// Whether its secrets or certificates read otherwise now. One that cannot be read changes nothing that runs.
     pub fn secrets_changed(&self) -> bool {
-        match secrets(&self.plugin, &self.config) {
-            Ok(secrets) => secrets != *self.parts.secrets,
-            Err(reason) => {
-                tracing::warn!(provider = %self.parts.status.name, reason, "its secrets stay as they were");
-                false
-            }
-        }
+        let secrets = secrets(&self.plugin, &self.config).map(|secrets| secrets != *self.parts.secrets);
+        let files = self.parts.network.files_changed(&self.config.network);
+        [(secrets, "its secrets stay as they were"), (files, "its certificates stay as they were")].into_iter().any(
+            |(changed, otherwise)| {
+                changed.unwrap_or_else(|reason| {
+                    tracing::warn!(provider = %self.parts.status.name, reason, "{otherwise}");
+                    false
+                })
+            },
+        )
     }
 
     /// Whether a task has ended although nobody stopped it; a panic is counted. The provider must then be started
@@ -348,7 +370,8 @@ fn check_limits(plugin: &Plugin, config: &ProviderConfig) -> Result<(), String> 
     }
 }
 
-/// A quiet market trades once a minute; a value that is polled must outlive a poll that fails.
+/// A quiet market trades once a minute; a value that is polled must outlive a poll that fails. Where ids take turns, the
+/// poller makes it longer once it knows how many there are.
 fn default_max_age(plugin: &Plugin, config: &ProviderConfig) -> Duration {
     let polled = transports(plugin, config).is_ok_and(|(websocket, _)| !websocket);
     let interval = plugin.description().http.as_ref().filter(|_| polled).map(|http| http.poll_interval);

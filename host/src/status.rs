@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::logic::schedule::Circuit;
 use crate::metrics::{Metrics, ProviderMetrics};
 use crate::observation::{UnixNanos, ValueKind};
 use crate::store::Store;
@@ -263,6 +265,9 @@ pub struct PollerInfo {
     pub next_poll: Option<Instant>,
     /// Why the last poll failed; empty when it did not.
     pub last_error: String,
+    pub circuit: Circuit,
+    /// How long it takes to ask for every id once. `None` before the first plan.
+    pub cycle: Option<Duration>,
 }
 
 /// One plugin file.

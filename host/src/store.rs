@@ -196,7 +196,15 @@ impl Slot {
         Duration::from_nanos(self.max_age.load(Ordering::Relaxed))
     }
 
-    fn set_max_age(&self, max_age: Duration) {
+    /// Whether a value is held and came from this codec; see [`Receipt::epoch`].
+    pub fn is_from(&self, epoch: u64) -> bool {
+        let _writing = lock(&self.payload);
+        let word = |at: usize| self.words[at].load(Ordering::Relaxed);
+        word(FLAGS) & 0xff != TAG_EMPTY && word(EPOCH) == epoch
+    }
+
+    /// How old the value may be and be fresh.
+    pub fn set_max_age(&self, max_age: Duration) {
         self.max_age.store(u64::try_from(max_age.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 

@@ -4,14 +4,18 @@
 
 mod chains;
 mod connections;
+mod network;
 mod order;
 mod overlap;
 mod places;
 mod polls;
 mod rejections;
+mod requests;
 mod sockets;
 mod streams;
 mod values;
+
+use std::collections::BTreeSet;
 
 use feedgate::observation::ValueKind;
 use feedgate::status::ConnectionInfo;
@@ -40,16 +44,6 @@ struct Feed {
 /// Every venue over every transport that it has. Some limit requests; the others may be asked often.
 const FEEDS: &[Feed] = &[
     Feed {
-        name: "binance-ws",
-        kind: Kind::Binance,
-        ids: &["BTCUSDT", "ETHUSDT"],
-        more: STREAM,
-        value: ValueKind::LastTrade,
-        timed: true,
-        bad: &[("BTC-USDT", "invalid stream (code 2)"), ("BTC USDT", "not a symbol")],
-        refusal: "invalid stream",
-    },
-    Feed {
         name: "binance-http",
         kind: Kind::Binance,
         ids: &["BTCUSDT", "ETHUSDT"],
@@ -58,6 +52,16 @@ const FEEDS: &[Feed] = &[
         timed: false,
         bad: &[("NOPEUSDT", "Invalid symbol."), ("BTC USDT", "not a symbol")],
         refusal: "Invalid symbol",
+    },
+    Feed {
+        name: "binance-ws",
+        kind: Kind::Binance,
+        ids: &["BTCUSDT", "ETHUSDT"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("BTC-USDT", "invalid stream (code 2)"), ("BTC USDT", "not a symbol")],
+        refusal: "invalid stream",
     },
     Feed {
         name: "bitfinex-ws",
@@ -70,14 +74,34 @@ const FEEDS: &[Feed] = &[
         refusal: "invalid",
     },
     Feed {
-        name: "coinbase-ws",
-        kind: Kind::Coinbase,
-        ids: &["BTC-USD", "ETH-USD"],
+        name: "bitstamp-http",
+        kind: Kind::Bitstamp,
+        ids: &["BTC/USD", "ETH/USD"],
+        more: SLOW_POLL,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE/USD", "left out of 3 answers"), ("BTC USD", "not a market")],
+        refusal: "left out",
+    },
+    Feed {
+        name: "bitstamp-ws",
+        kind: Kind::Bitstamp,
+        ids: &["BTC/USD", "ETH/USD"],
         more: STREAM,
         value: ValueKind::LastTrade,
         timed: true,
-        bad: &[("BTCUSD", "not a product")],
-        refusal: "authentication failure",
+        bad: &[("BTC USD", "not a market")],
+        refusal: "Invalid channel provided.",
+    },
+    Feed {
+        name: "bybit-ws",
+        kind: Kind::Bybit,
+        ids: &["BTCUSDT", "ETHUSDT"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPEUSDT", "Invalid symbol :[tickers.NOPEUSDT]"), ("BTC-USDT", "not a spot symbol")],
+        refusal: "Invalid symbol",
     },
     Feed {
         name: "coinbase-http",
@@ -88,6 +112,16 @@ const FEEDS: &[Feed] = &[
         timed: true,
         bad: &[("NOPE-USD", "NOT_FOUND: valid product_id is required"), ("BTCUSD", "not a product")],
         refusal: "NOT_FOUND",
+    },
+    Feed {
+        name: "coinbase-ws",
+        kind: Kind::Coinbase,
+        ids: &["BTC-USD", "ETH-USD"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("BTCUSD", "not a product")],
+        refusal: "authentication failure",
     },
     Feed {
         name: "coingecko-http",
@@ -108,6 +142,16 @@ const FEEDS: &[Feed] = &[
         timed: true,
         bad: &[("999999", "left out of 3 answers")],
         refusal: "left out",
+    },
+    Feed {
+        name: "crypto-com-ws",
+        kind: Kind::CryptoCom,
+        ids: &["BTC_USD", "ETH_USD"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE_USD", "Unknown symbol (code 40003)"), ("BTCUSD", "not an instrument")],
+        refusal: "Unknown symbol",
     },
     Feed {
         name: "dydx-http",
@@ -150,6 +194,16 @@ const FEEDS: &[Feed] = &[
         refusal: "invalid topic",
     },
     Feed {
+        name: "kraken-http",
+        kind: Kind::Kraken,
+        ids: &["BTC/USD", "ETH/USD"],
+        more: POLL,
+        value: ValueKind::LastTrade,
+        timed: false,
+        bad: &[("NOPEUSD", "EQuery:Unknown asset pair")],
+        refusal: "Unknown asset pair",
+    },
+    Feed {
         name: "kraken-ws",
         kind: Kind::Kraken,
         ids: &["BTC/USD", "ETH/USD"],
@@ -160,14 +214,34 @@ const FEEDS: &[Feed] = &[
         refusal: "not supported",
     },
     Feed {
-        name: "kraken-http",
-        kind: Kind::Kraken,
-        ids: &["BTC/USD", "ETH/USD"],
-        more: POLL,
+        name: "kucoin-ws",
+        kind: Kind::Kucoin,
+        ids: &["BTC-USDT", "ETH-USDT"],
+        more: STREAM,
         value: ValueKind::LastTrade,
-        timed: false,
-        bad: &[("NOPEUSD", "EQuery:Unknown asset pair")],
-        refusal: "Unknown asset pair",
+        timed: true,
+        bad: &[("NOPE-USDT", "topic /market/ticker:NOPE-USDT is not found (code 404)"), ("BTCUSDT", "not a symbol")],
+        refusal: "is not found",
+    },
+    Feed {
+        name: "mexc-ws",
+        kind: Kind::Mexc,
+        ids: &["BTCUSDT", "ETHUSDT"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("BTC-USDT", "not a symbol")],
+        refusal: "Blocked!",
+    },
+    Feed {
+        name: "okx-ws",
+        kind: Kind::Okx,
+        ids: &["BTC-USDT", "ETH-USDT"],
+        more: STREAM,
+        value: ValueKind::LastTrade,
+        timed: true,
+        bad: &[("NOPE-USDT", "instId:NOPE-USDT doesn't exist"), ("BTCUSDT", "not an instrument")],
+        refusal: "doesn't exist",
     },
     Feed {
         name: "polymarket-http",
@@ -204,19 +278,10 @@ fn feed(name: &str) -> Feed {
 }
 
 /// All plugins of the table.
-const PLUGINS: &[&str] = &[
-    "binance",
-    "bitfinex",
-    "coinbase",
-    "coingecko",
-    "coinmarketcap",
-    "dydx",
-    "gate",
-    "geckoterminal",
-    "htx",
-    "kraken",
-    "polymarket",
-];
+fn plugins() -> Vec<&'static str> {
+    let names: BTreeSet<_> = FEEDS.iter().map(|feed| feed.kind.name()).collect();
+    names.into_iter().collect()
+}
 
 /// A section of the configuration, for a provider that meets this venue in place of the real one.
 fn section(name: &str, venue: &Venue, more: &str) -> String {
@@ -241,9 +306,10 @@ fn connection(daemon: &Running, provider: &str) -> Option<ConnectionInfo> {
     daemon.status().provider(provider).info().connections.get(&0).cloned()
 }
 
-/// How many of the client's last messages name an id.
+/// How many of the client's last messages name an id, after a quotation mark or the name of a channel.
 fn mentions(venue: &Venue, id: &str) -> usize {
-    let quoted = format!("\"{id}");
-    let lower = quoted.to_lowercase();
-    venue.stats().messages.iter().filter(|message| message.contains(&quoted) || message.contains(&lower)).count()
+    let spellings = [format!("\"{id}"), format!(".{id}\""), format!("_{id}\"")];
+    let spellings: Vec<_> = spellings.iter().flat_map(|spelling| [spelling.clone(), spelling.to_lowercase()]).collect();
+    let names = |message: &String| spellings.iter().any(|spelling| message.contains(spelling));
+    venue.stats().messages.iter().filter(|message| names(message)).count()
 }

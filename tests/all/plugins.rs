@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use feedgate::replay;
-use serde_json::{Value as Json, value::RawValue};
+use serde_json::{Value as Json, json, value::RawValue};
 
 use crate::support::{plugin, root};
 
@@ -194,6 +194,34 @@ async fn a_recorded_gate_session_is_read_as_it_stands() {
     assert_eq!(found, expected);
 }
 
+/// The recorder left the token's answer out; it is put in front here.
+#[tokio::test]
+async fn a_recorded_kucoin_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("kucoin.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        let message: Json = serde_json::from_str(&payload).expect("JSON");
+        if message["subject"] == "trade.ticker" {
+            let field = |name: &str| message["data"][name].as_str().expect("text").to_owned();
+            let symbol = message["topic"].as_str().expect("text").rsplit(':').next().unwrap_or_default();
+            expected.push((symbol.to_owned(), field("price"), field("sequence").parse().ok()));
+        }
+    }
+    let url = "https://api.kucoin.com/api/v1/bullet-public";
+    let data = r#"{"code":"200000","data":{"token":"t","instanceServers":[{"endpoint":"wss://push-private.kucoin.com/endpoint","pingInterval":18000,"pingTimeout":10000}]}}"#;
+    let token = json!({ "t": "http", "conn": "http", "ts": 1, "url": url, "status": 200, "data": data });
+    let lines: Vec<String> =
+        replay::open(&recording).expect("readable").lines().map(|line| line.expect("UTF-8")).collect();
+    let (header, rest) = lines.split_first().expect("a recording");
+    let place = tempfile::TempDir::new().expect("a temporary directory");
+    let whole = place.path().join("kucoin.jsonl");
+    std::fs::write(&whole, [&[header.clone(), token.to_string()], rest].concat().join("\n")).expect("writable");
+    let symbols = ids("ANKR-BTC,NRG-BTC,BCHSV-USDT,CAPP-BTC,FET-BTC,SNX-BTC,DAPPT-BTC,COV-BTC,EQZ-BTC,LTX-USDT");
+    let found = observed(&events("kucoin", &whole, &symbols, None).await);
+    assert!(expected.len() > 500);
+    assert_eq!(found, expected);
+}
+
 /// Its channels are others than the plugin's; its pings are not.
 #[tokio::test]
 async fn the_pings_of_a_recorded_htx_session_are_answered_in_kind() {
@@ -235,4 +263,83 @@ fn files(of: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     found.sort();
     found
+}
+
+#[tokio::test]
+async fn a_recorded_okx_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("okx.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        let message: Json = serde_json::from_str(&payload).expect("JSON");
+        if message["arg"]["channel"] != "tickers" {
+            continue;
+        }
+        for ticker in message["data"].as_array().into_iter().flatten() {
+            let field = |name: &str| ticker[name].as_str().expect("text").to_owned();
+            expected.push((field("instId"), field("last"), None));
+        }
+    }
+    let found = observed(&events("okx", &recording, &ids("BTC-USD-220527,UNI-USD-SWAP,BTC-USDT"), None).await);
+    assert!(expected.len() > 20);
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn a_recorded_bitstamp_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("bitstamp.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        let message: Json = serde_json::from_str(&payload).expect("JSON");
+        if message["event"] == "trade" {
+            let market = message["channel"].as_str().and_then(|channel| channel.strip_prefix("live_trades_"));
+            let price = message["data"]["price_str"].as_str().expect("text").to_owned();
+            expected.push((market.expect("a channel of trades").to_owned(), price, None));
+        }
+    }
+    let markets = "sgbeur,ethusd,xrpeur,bateur,usdteur,usdtusd,xlmgbp,adaeur,batbtc,galaeur";
+    // Other answers over HTTP in the recording are none of this plugin's.
+    let events = events("bitstamp", &recording, &ids(markets), None).await;
+    let streamed: Vec<Json> = events.into_iter().filter(|event| event["conn"] == "BITSTAMP.ws.1").collect();
+    assert!(expected.len() >= 10);
+    assert_eq!(observed(&streamed), expected);
+}
+
+/// The recording has derivatives too, on another connection and in messages of the same form.
+#[tokio::test]
+async fn a_recorded_bybit_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("bybit.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        let message: Json = serde_json::from_str(&payload).expect("JSON");
+        let is_ticker = message["topic"].as_str().is_some_and(|topic| topic.starts_with("tickers."));
+        if is_ticker && let Some(price) = message["data"]["lastPrice"].as_str() {
+            let symbol = message["data"]["symbol"].as_str().expect("text");
+            expected.push((symbol.to_owned(), price.to_owned(), message["cs"].as_u64()));
+        }
+    }
+    let found = observed(&events("bybit", &recording, &ids("BTCUSDT,ETHUSDT,SOLUSDT,DOGEUSDT"), None).await);
+    assert!(expected.len() > 100);
+    assert_eq!(found, expected);
+}
+
+/// Of the version before, whose tickers have the same form but for numbers that are no strings.
+#[tokio::test]
+async fn a_recorded_crypto_com_session_is_read_as_it_stands() {
+    let Some(recording) = recordings().map(|place| place.join("crypto-com.jsonl.zst")) else { return };
+    let mut expected = Vec::new();
+    for payload in received(&recording) {
+        // The price by its text, without a reader of JSON: it follows `"a":` in tickers and nowhere else.
+        if !payload.contains(r#""channel":"ticker""#) {
+            continue;
+        }
+        let after = |name: &str| {
+            let rest = payload.split_once(name).expect("it stands there").1;
+            rest.split([',', '"']).next().expect("something follows").to_owned()
+        };
+        expected.push((after(r#""i":""#), after(r#""a":"#), None));
+    }
+    let symbols = "MATIC_USDT,HNT_USDT,LPT_USDC,GRT_CRO,HOT_USDT,BAND_USDT,SUSHI_USDT,RGT_USDC,FLOW_CRO,ONE_USDT";
+    let found = observed(&events("crypto-com", &recording, &ids(symbols), None).await);
+    assert!(expected.len() > 1_000);
+    assert_eq!(found, expected);
 }

@@ -29,7 +29,6 @@ pub fn compiled(name: &str) -> &'static Path {
             plugin_build::build(&directory, |line| eprintln!("{line}")).unwrap_or_else(|error| panic!("{error}"))
         };
         let files = build(root().join("plugins")).into_iter().chain(build(root().join("tests/guest")));
-        // Cargo writes an underscore for a hyphen, which no plugin's name has.
         let stem = |file: &PathBuf| file.file_stem().map(|stem| stem.to_string_lossy().replace('_', "-"));
         files.filter_map(|file| Some((stem(&file)?, file))).collect()
     });

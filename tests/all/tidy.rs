@@ -96,7 +96,9 @@ fn the_host_knows_no_venue() {
         }
         for line in code(&text) {
             for venue in &venues {
-                assert!(!line.to_lowercase().contains(venue), "{}: {line}", path.display());
+                // The project's own name ends with that of a venue.
+                let line = line.to_lowercase().replace("feedgate", "");
+                assert!(!line.contains(venue), "{}: {line}", path.display());
             }
         }
     }

@@ -4,7 +4,7 @@
 //! In reading order: a [`Venue`] is one running server, with [`Options`], a [`Fault`] and
 //! [`Stats`]; `venues` holds one pure protocol a file; `http` and `shell` are the sockets,
 //! written once; `market` is where the prices come from; [`ScriptedWs`] and [`ScriptedHttp`] are
-//! servers whose whole behaviour a test writes by hand.
+//! servers whose whole behaviour a test writes by hand; [`ScriptedProxy`] stands before them.
 //!
 //! Nothing here knows the host: the black-box tests and the `demo` command meet it over TCP only.
 
@@ -13,6 +13,7 @@ mod fault;
 mod http;
 mod limit;
 mod market;
+mod proxy;
 mod scripted;
 mod session;
 mod shell;
@@ -23,6 +24,7 @@ mod venues;
 pub use fault::{Fault, Notice};
 pub use http::{Reply, Request, Response};
 
+pub use proxy::ScriptedProxy;
 pub use scripted::{Peer, ScriptedHttp, ScriptedWs};
 pub use stats::Stats;
 pub use tokio_tungstenite::tungstenite::Message;

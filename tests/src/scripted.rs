@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::AsyncWriteExt;
@@ -189,6 +190,11 @@ impl ScriptedHttp {
         *self.0.count.borrow()
     }
 
+    /// How many TCP connections there were.
+    pub fn connections(&self) -> u64 {
+        self.0.accepts.load(Ordering::Relaxed)
+    }
+
     /// Returns once there were so many requests.
     pub async fn requested(&self, count: u64) {
         self.0.counted(count).await;
@@ -200,16 +206,20 @@ impl ScriptedHttp {
     }
 }
 
-/// What both have in common: an address, a count, and tasks that end with it.
-struct Server {
-    address: SocketAddr,
+/// What all have in common: an address, a count, and tasks that end with it.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    /// TCP connections that were accepted.
+    accepts: Arc<AtomicU64>,
     count: watch::Sender<u64>,
     closing: watch::Sender<bool>,
     tasks: JoinSet<()>,
 }
 
 impl Server {
-    async fn start<F>(connect: impl Fn(TcpStream, u64, watch::Sender<u64>) -> F + Send + 'static) -> io::Result<Self>
+    pub(crate) async fn start<F>(
+        connect: impl Fn(TcpStream, u64, watch::Sender<u64>) -> F + Send + 'static,
+    ) -> io::Result<Self>
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -217,18 +227,20 @@ impl Server {
         let address = listener.local_addr()?;
         let (count, closing) = (watch::Sender::new(0), watch::Sender::new(false));
         let mut tasks = JoinSet::new();
-        let counter = count.clone();
+        let (counter, accepts) = (count.clone(), Arc::<AtomicU64>::default());
+        let accepted = accepts.clone();
         tasks.spawn(shell::listen(listener, closing.subscribe(), move |stream, serial| {
+            accepted.fetch_add(1, Ordering::Relaxed);
             connect(stream, serial, counter.clone())
         }));
-        Ok(Self { address, count, closing, tasks })
+        Ok(Self { address, accepts, count, closing, tasks })
     }
 
     async fn counted(&self, least: u64) {
         let _ = self.count.subscribe().wait_for(|count| *count >= least).await;
     }
 
-    async fn shutdown(mut self) {
+    pub(crate) async fn shutdown(mut self) {
         self.closing.send_replace(true);
         shell::join(&mut self.tasks).await;
     }

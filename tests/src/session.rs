@@ -37,6 +37,7 @@ pub(crate) enum Out {
     Text(String),
     /// Sent as a binary message, packed with gzip.
     Gzip(String),
+    Binary(Vec<u8>),
     /// Sent as it is, by the shell.
     Raw(Message),
     Ping(String),

@@ -360,9 +360,10 @@ impl<'a> WebSocket<'a> {
         let mut out = std::mem::take(&mut self.out);
         for out in out.drain(..) {
             let frame = match out {
-                Out::Text(_) | Out::Gzip(_) if self.fault == Fault::Garbage => self.next_garbage(),
+                Out::Text(_) | Out::Gzip(_) | Out::Binary(_) if self.fault == Fault::Garbage => self.next_garbage(),
                 Out::Text(text) => Message::text(text),
                 Out::Gzip(text) => Message::binary(gzip(&text)),
+                Out::Binary(bytes) => Message::binary(bytes),
                 Out::Raw(frame) => frame,
                 Out::Ping(payload) => Message::Ping(payload.into()),
                 Out::Violation(text) => {

@@ -111,6 +111,11 @@ pub struct Poller {
     /// Why the last poll failed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub last_error: String,
+    /// A word of [`crate::logic::schedule::Circuit`].
+    pub circuit: String,
+    /// How long it takes to ask for every id once. Absent before the first poll.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cycle_ms: Option<u64>,
 }
 
 impl Provider {
@@ -174,6 +179,8 @@ impl Poller {
             last_poll_ms_ago: info.last_poll.map(|at| ago(at, now)),
             next_poll_in_ms: info.next_poll.map(|at| until(at, now)),
             last_error: info.last_error,
+            circuit: info.circuit.as_str().to_owned(),
+            cycle_ms: info.cycle.map(millis),
         }
     }
 }

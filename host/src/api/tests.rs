@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::routes::ROUTES;
 use super::*;
+use crate::logic::schedule::Circuit;
 use crate::logic::session::Subscription;
 use crate::observation::{Decimal, Observation as Observed, Receipt, UnixNanos, Value as Held, ValueKind};
 use crate::status::{ConfigStatus, ConnectionInfo, LoadedPlugin, PluginStatus, PollerInfo, ProviderState, Trouble};
@@ -77,6 +78,8 @@ fn filled() -> Arc<Status> {
             last_poll: Some(now),
             next_poll: Some(now + second),
             last_error: "no answer within 5000 ms".to_owned(),
+            circuit: Circuit::Open,
+            cycle: Some(2 * second),
         });
     });
     status.provider("off").update(|info| {

@@ -32,7 +32,7 @@ pub fn build(directory: &Path, out: &Path) -> ExitCode {
 pub fn install(file: &Path, out: &Path) -> Result<String, String> {
     let bytes = std::fs::read(file).map_err(|e| e.to_string())?;
     let component = componentize(&bytes).map_err(|e| e.to_string())?;
-    // Cargo writes an underscore for a package's hyphen; plugins' names have hyphens only.
+    // Cargo writes underscores where a package, and so a plugin, has hyphens in its name.
     let name = file.file_name().ok_or("it has no name")?.to_string_lossy().replace('_', "-");
     std::fs::create_dir_all(out).map_err(|e| e.to_string())?;
     let hidden = out.join(format!(".{name}.tmp"));

@@ -11,6 +11,7 @@ use super::row::{self, Row, age};
 use super::table::{Cell, Column, Tone, layout};
 use super::{CliError, Exit, exit_code};
 use crate::api::{Connection, Observations, Provider};
+use crate::logic::schedule::Circuit;
 use crate::store::State;
 
 /// What to read and how to show it.
@@ -105,6 +106,9 @@ fn transport(provider: &Provider) -> String {
             Some(ago) => format!("polled {} ago", millis(ago)),
             None => "not polled yet".to_owned(),
         });
+        if let Some(cycle) = poller.cycle_ms {
+            parts.push(format!("each id every {}", millis(cycle)));
+        }
     }
     if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
 }
@@ -137,6 +141,9 @@ fn reason(provider: &Provider) -> String {
         let mut said = format!("last poll: {}", poller.last_error);
         if poller.failures > 1 {
             said += &format!(" ({} in a row failed)", poller.failures);
+        }
+        if poller.circuit != Circuit::Closed.as_str() {
+            said += &format!(", circuit {}", poller.circuit);
         }
         reasons.push(said);
     }

@@ -26,6 +26,7 @@ pub mod rotation;
 pub mod schedule;
 pub mod shard;
 pub mod subscriptions;
+pub mod turns;
 
 pub mod session;
 

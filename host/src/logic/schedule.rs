@@ -19,6 +19,35 @@ pub struct ScheduleConfig {
     pub backoff: BackoffConfig,
 }
 
+/// Failed polls in a row after which a poll begins with one request on trial.
+pub const TRIAL_AFTER: u32 = 3;
+
+/// Whether a poll may send all it has.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub enum Circuit {
+    /// It may.
+    #[default]
+    Closed,
+    /// [`TRIAL_AFTER`] polls in a row failed; the next one is still ahead.
+    Open,
+    /// A poll after those is under way: one request first, and the others only if it is answered.
+    HalfOpen,
+}
+
+impl Circuit {
+    /// Every state, in the order of the numbers that metrics give them.
+    pub const ALL: [Self; 3] = [Self::Closed, Self::HalfOpen, Self::Open];
+
+    /// The word used in every output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::HalfOpen => "half-open",
+        }
+    }
+}
+
 /// Poll now, and say how it went: [`Schedule::handle_done`] or [`Schedule::handle_failed`].
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub struct Poll {
@@ -66,6 +95,15 @@ impl Schedule {
     /// Failed polls in a row.
     pub fn failures(&self) -> u32 {
         self.backoff.failures()
+    }
+
+    /// What the failures so far mean for the next poll, or for the one under way.
+    pub fn circuit(&self) -> Circuit {
+        match self.state {
+            _ if self.failures() < TRIAL_AFTER => Circuit::Closed,
+            State::Waiting { .. } => Circuit::Open,
+            State::UnderWay { .. } => Circuit::HalfOpen,
+        }
     }
 
     /// The poll under way is over and the venue answered it.
@@ -266,6 +304,35 @@ mod tests {
             [(3_000, Failed), (13_000, Failed), (23_000, Failed), (33_000, Failed), (43_000, Done), (53_000, Failed)];
         let polls = [3_000, 13_000, 23_000, 33_000, 43_000, 53_000, 63_000];
         check(&story, 63_000, &polls);
+    }
+
+    #[test]
+    fn three_failures_open_the_circuit_and_one_answer_closes_it() {
+        use Circuit::{Closed, HalfOpen, Open};
+        let start = beginning();
+        let mut schedule = schedule(start);
+        let mut found = Vec::new();
+        for answered in [true, false, false, false, false, true, false] {
+            let due = schedule.poll_timeout().expect("at rest");
+            assert!(schedule.poll_action(due).is_some());
+            let during = schedule.circuit();
+            if answered {
+                schedule.handle_done(due);
+            } else {
+                schedule.handle_failed(due, None, 0.5);
+            }
+            found.push((during, schedule.circuit()));
+        }
+        let expected = [
+            (Closed, Closed),
+            (Closed, Closed),
+            (Closed, Closed),
+            (Closed, Open),
+            (HalfOpen, Open),
+            (HalfOpen, Closed),
+            (Closed, Closed),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

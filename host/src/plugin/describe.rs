@@ -39,9 +39,6 @@ pub(super) fn check(found: wit::Description, http: bool, websocket: bool) -> Res
     if found.default_ids.len() > MAX_IDS {
         return Err(format!("default-ids: more than {MAX_IDS}"));
     }
-    if found.origins.is_empty() {
-        return Err("origins: none, so the plugin could connect to nothing".to_owned());
-    }
     if found.values.is_empty() {
         return Err("values: none, so nobody would know what its numbers are".to_owned());
     }

@@ -46,7 +46,7 @@ impl ApiClient {
             return Err(address("it has a query"));
         }
         let tls = match url.scheme() {
-            "https" => super::tls::client_config().map(|tls| ClientConfig::clone(&tls)),
+            "https" => super::tls::client_config(&super::tls::TlsFiles::default()).map(|tls| ClientConfig::clone(&tls)),
             // Reading the system's certificates takes longer than the whole question.
             "http" => without_roots().map_err(|error| error.to_string()),
             _ => return Err(address("neither http nor https")),

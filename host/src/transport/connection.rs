@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConfig;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -19,6 +18,7 @@ use super::inflate::inflate;
 use super::intake::{Intake, context};
 use super::limiter::{Limiter, OriginLimits};
 use super::link::{Happened, Link};
+use super::network::Network;
 use super::outbox::Outbox;
 use super::places::{Places, least_wait, trouble};
 use super::websocket::{DialLimits, End, Heard, Socket, SocketLimits, dial};
@@ -54,6 +54,7 @@ pub(crate) struct SessionSetup<O> {
     pub(crate) slots: Arc<ProviderSlots>,
     pub(crate) status: Arc<ProviderStatus>,
     pub(crate) client: HttpClient,
+    pub(crate) network: Network,
     pub(crate) grants: Arc<Grants>,
     pub(crate) secrets: Arc<Secrets>,
     pub(crate) buckets: Arc<[Bucket]>,
@@ -90,7 +91,6 @@ pub(super) fn now() -> std::time::Instant {
 /// One connection at work.
 pub(super) struct Connection<O: OpenCodec> {
     setup: Arc<SessionSetup<O>>,
-    tls: Arc<ClientConfig>,
     pub(super) session: Session,
     link: Link<O::Codec>,
     pub(super) intake: Intake,
@@ -116,7 +116,7 @@ pub(super) struct Connection<O: OpenCodec> {
 
 impl<O: OpenCodec> Connection<O> {
     /// Does nothing until it is asked to [`Connection::act`].
-    pub(super) fn new(setup: Arc<SessionSetup<O>>, tls: Arc<ClientConfig>, session: Session, table: SlotTable) -> Self {
+    pub(super) fn new(setup: Arc<SessionSetup<O>>, session: Session, table: SlotTable) -> Self {
         let mut intake = Intake::new(setup.slots.clone(), setup.status.metrics.clone(), setup.plausible);
         intake.set_table(table);
         Self {
@@ -134,7 +134,6 @@ impl<O: OpenCodec> Connection<O> {
             useful: false,
             last_end: None,
             calls: 0,
-            tls,
             setup,
         }
     }
@@ -143,7 +142,7 @@ impl<O: OpenCodec> Connection<O> {
     pub(super) fn successor(&self) -> Self {
         let session = self.session.successor(now(), self.setup.start_delay);
         let table = self.intake.table.clone();
-        let mut successor = Self::new(self.setup.clone(), self.tls.clone(), session, table);
+        let mut successor = Self::new(self.setup.clone(), session, table);
         successor.intake.set_quiet(true);
         successor
     }
@@ -272,7 +271,7 @@ impl<O: OpenCodec> Connection<O> {
                 let (client, timeout) = (self.setup.client.clone(), self.setup.fetch_timeout);
                 let answer = Box::pin(async move {
                     tokio::time::sleep_until(at).await;
-                    client.send(&request, timeout).await
+                    client.send(&request, &[], timeout).await
                 });
                 self.link = Link::Fetching { codec, fetches: fetches + 1, answer };
             }
@@ -306,7 +305,7 @@ impl<O: OpenCodec> Connection<O> {
             replace_after: None,
         };
         let setup = &self.setup;
-        let dialing = dial(admitted, endpoint, setup.secrets.clone(), self.tls.clone(), setup.dial, setup.socket);
+        let dialing = dial(admitted, endpoint, setup.secrets.clone(), setup.network.clone(), setup.dial, setup.socket);
         let socket = Box::pin(async move {
             tokio::time::sleep_until(at).await;
             dialing.await.map(Box::new)
@@ -319,8 +318,7 @@ impl<O: OpenCodec> Connection<O> {
         match (happened, std::mem::replace(&mut self.link, Link::Down)) {
             (Happened::Fetched(Ok(response)), Link::Fetching { codec, fetches, .. }) => {
                 self.setup.status.metrics.request(if response.status < 300 { "ok" } else { "status" });
-                if let (418 | 429 | 503, Some(wait)) = (response.status, super::poller::retry_after(&response.headers))
-                {
+                if let (418 | 429 | 503, Some(wait)) = (response.status, super::http::retry_after(&response.headers)) {
                     self.session.handle_retry_after(now(), wait);
                 }
                 self.step(codec, fetches, Some(response)).await;
@@ -337,7 +335,12 @@ impl<O: OpenCodec> Connection<O> {
                 let replace_after = self.setup.replace_after();
                 self.session.handle_opened(now(), Overrides { replace_after, ..overrides });
             }
-            (Happened::Dialed(Err(end)), _) => self.ended = Some(end),
+            (Happened::Dialed(Err(end)), link) => {
+                if let (End::Handshake { retry_after: Some(wait), .. }, Link::Dialing { origin, .. }) = (&end, &link) {
+                    self.setup.origins.pause(origin, *wait, Instant::now());
+                }
+                self.ended = Some(end);
+            }
             (Happened::Heard(heard), link) => {
                 self.link = link;
                 match heard {

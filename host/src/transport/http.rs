@@ -5,12 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION};
+use tokio::time::Instant;
 
 use rustls::ClientConfig;
 
+use super::data_url::{self, BadData};
+use super::limiter::OriginLimits;
+use super::network::{Network, for_requests, through};
 use crate::codec::{Method, Request, Response};
-use crate::origin::{Admitted, Forbidden, Grants, is_public};
+use crate::origin::{Admitted, Forbidden, Grants, Origin, is_public};
+use crate::proxy::Proxy;
 use crate::secret::{MissingSecret, Secrets};
 
 const MAX_REDIRECTS: usize = 5;
@@ -18,12 +23,16 @@ const MAX_REDIRECTS: usize = 5;
 /// Why there is no answer.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub(super) enum FetchError {
+    #[error(transparent)]
+    Data(#[from] BadData),
     #[error("forbidden: {0}")]
     Forbidden(#[from] Forbidden),
     #[error(transparent)]
     Secret(#[from] MissingSecret),
     #[error("header {0:?} has a name or a value that HTTP does not allow")]
     Header(String),
+    #[error("{origin} asked for no requests for another {} s", .left.as_secs_f64().ceil())]
+    Paused { origin: Origin, left: Duration },
     #[error("redirected more than {MAX_REDIRECTS} times")]
     Redirects,
     #[error("no answer within {} ms", .0.as_millis())]
@@ -40,9 +49,11 @@ impl FetchError {
     /// The bounded word for metrics.
     pub(super) fn cause(&self) -> &'static str {
         match self {
+            Self::Data(_) => "data-url",
             Self::Forbidden(_) => "forbidden",
             Self::Secret(_) => "secret",
             Self::Header(_) => "header",
+            Self::Paused { .. } => "paused",
             Self::Redirects => "redirects",
             Self::Timeout(_) => "timeout",
             Self::TooLarge(_) => "too-large",
@@ -58,22 +69,40 @@ pub struct HttpClient {
     client: reqwest::Client,
     grants: Arc<Grants>,
     secrets: Arc<Secrets>,
+    origins: Arc<OriginLimits>,
+    proxy: Option<Proxy>,
     max_body: usize,
 }
 
 impl HttpClient {
-    pub fn new(grants: Arc<Grants>, secrets: Arc<Secrets>, max_body: usize) -> Result<Self, String> {
-        let tls = super::tls::client_config()?;
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(ClientConfig::clone(&tls))
-            .dns_resolver(Resolver { grants: grants.clone() })
+    pub fn new(
+        grants: Arc<Grants>,
+        secrets: Arc<Secrets>,
+        origins: Arc<OriginLimits>,
+        network: &Network,
+        max_body: usize,
+    ) -> Result<Self, String> {
+        let mut tls = ClientConfig::clone(network.tls());
+        tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        let proxy = network.proxy().cloned();
+        let resolver = Resolver { grants: grants.clone(), proxy: proxy.as_ref().map(|proxy| proxy.host.clone()) };
+        let mut client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
+            .dns_resolver(resolver)
             // Each hop is checked by hand.
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .user_agent(concat!("feedgate/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|e| e.to_string())?;
-        Ok(Self { client, grants, secrets, max_body })
+            .user_agent(concat!("feedgate/", env!("CARGO_PKG_VERSION")));
+        if let Some(proxy) = &proxy {
+            client = client.proxy(for_requests(proxy)?);
+        }
+        let client = client.build().map_err(|e| e.to_string())?;
+        Ok(Self { client, grants, secrets, origins, proxy, max_body })
+    }
+
+    /// The answer to a `data:` URL, which goes nowhere; `None` for every other.
+    pub(super) fn answer_itself(&self, request: &Request) -> Option<Result<Response, FetchError>> {
+        Some(data_url::answer(request, self.max_body)?.map_err(FetchError::from))
     }
 
     /// Where the request would go.
@@ -81,14 +110,41 @@ impl HttpClient {
         Ok(self.grants.admit(&request.url)?)
     }
 
-    /// Sends it and reads the answer, whatever its status. `timeout` bounds the whole.
-    pub(super) async fn send(&self, request: &Request, timeout: Duration) -> Result<Response, FetchError> {
-        let whole = self.follow(request, timeout);
-        tokio::time::timeout(timeout, whole).await.unwrap_or(Err(FetchError::Timeout(timeout)))
+    /// Whether the origin may be asked, as far as anyone in the process knows.
+    pub(super) fn check_pause(&self, origin: &Origin) -> Result<(), FetchError> {
+        match self.origins.paused(origin, Instant::now()) {
+            Some(left) => Err(FetchError::Paused { origin: origin.clone(), left }),
+            None => Ok(()),
+        }
     }
 
-    async fn follow(&self, request: &Request, timeout: Duration) -> Result<Response, FetchError> {
+    /// Sends it and reads the answer, whatever its status. `conditions` are headers of the host's own, for the URL as it
+    /// is asked and not for where it redirects to. `timeout` bounds the whole. Nothing is sent to an origin that asked
+    /// to be left alone, and one that asks for it now is left alone by everyone.
+    pub(super) async fn send(
+        &self,
+        request: &Request,
+        conditions: &[(&'static str, String)],
+        timeout: Duration,
+    ) -> Result<Response, FetchError> {
         let first = admit_filled(&self.grants, &self.secrets, &request.url, 0)?;
+        let origin = first.origin.clone();
+        self.check_pause(&origin)?;
+        let whole = self.follow(request, first, conditions, timeout);
+        let answer = tokio::time::timeout(timeout, whole).await.unwrap_or(Err(FetchError::Timeout(timeout)))?;
+        if let Some(wait) = told_to_wait(&answer) {
+            self.origins.pause(&origin, wait, Instant::now());
+        }
+        Ok(answer)
+    }
+
+    async fn follow(
+        &self,
+        request: &Request,
+        first: Admitted,
+        conditions: &[(&'static str, String)],
+        timeout: Duration,
+    ) -> Result<Response, FetchError> {
         let first_origin = first.origin;
         let mut url = first.url;
         let mut method = request.method;
@@ -97,17 +153,24 @@ impl HttpClient {
             None => None,
         };
         let mut same_origin = true;
-        for _ in 0..=MAX_REDIRECTS {
-            let headers = self.headers(request, same_origin)?;
+        for hop in 0..=MAX_REDIRECTS {
+            let mut headers = self.headers(request, same_origin)?;
+            for (name, value) in conditions.iter().filter(|_| hop == 0) {
+                let value = HeaderValue::from_str(value).map_err(|_| FetchError::Header((*name).to_owned()))?;
+                headers.append(HeaderName::from_static(name), value);
+            }
             let mut sending = match method {
                 Method::Get => self.client.get(url.clone()),
                 Method::Post => self.client.post(url.clone()),
             }
             .headers(headers);
-            if let Some(body) = &body {
-                sending = sending.body(body.clone());
+            match &body {
+                Some(body) if !body.is_empty() => sending = sending.body(body.clone()),
+                // Not said by itself, and some servers want it said (411).
+                _ if method == Method::Post => sending = sending.header(CONTENT_LENGTH, 0),
+                _ => {}
             }
-            let answer = sending.send().await.map_err(|e| failed(e, timeout))?;
+            let answer = sending.send().await.map_err(|e| self.failed(e, timeout))?;
             let status = answer.status().as_u16();
             let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok());
             let (301 | 302 | 303 | 307 | 308, Some(location)) = (status, location) else {
@@ -155,7 +218,7 @@ impl HttpClient {
         };
         let headers = answer.headers().iter().filter_map(text).collect();
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|e| failed(e, timeout))? {
+        while let Some(chunk) = answer.chunk().await.map_err(|e| self.failed(e, timeout))? {
             if body.len() + chunk.len() > self.max_body {
                 return Err(too_large);
             }
@@ -163,6 +226,47 @@ impl HttpClient {
         }
         Ok(Response { status, headers, body })
     }
+
+    /// The innermost cause says it best; the URL, which may hold a secret, is left out.
+    fn failed(&self, error: reqwest::Error, timeout: Duration) -> FetchError {
+        let error = error.without_url();
+        if error.is_timeout() {
+            return FetchError::Timeout(timeout);
+        }
+        let mut source: &dyn std::error::Error = &error;
+        while let Some(inner) = source.source() {
+            if let Some(forbidden) = inner.downcast_ref::<Forbidden>() {
+                return FetchError::Forbidden(forbidden.clone());
+            }
+            source = inner;
+        }
+        let text = source.to_string();
+        match &self.proxy {
+            Some(proxy) if error.is_connect() => FetchError::Connect(through(proxy, &text)),
+            _ if error.is_connect() => FetchError::Connect(text),
+            _ => FetchError::Transfer(text),
+        }
+    }
+}
+
+/// How long a venue that answers "not now" wants to be left alone, where it says so.
+fn told_to_wait(answer: &Response) -> Option<Duration> {
+    if is_busy(answer.status) { retry_after(&answer.headers) } else { None }
+}
+
+/// Whether the status says "not now". 418 is what some venues answer to those who went on after a 429.
+pub(super) fn is_busy(status: u16) -> bool {
+    matches!(status, 418 | 429 | 503)
+}
+
+/// `Retry-After` in both of its forms: seconds, or a date.
+pub(super) fn retry_after(headers: &[(String, String)]) -> Option<Duration> {
+    let (_, value) = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
+    if let Ok(seconds) = value.trim().parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(value.trim()).ok()?;
+    Some(date.duration_since(std::time::SystemTime::now()).unwrap_or_default())
 }
 
 /// Decides on a URL as the plugin wrote it, at one of the places that serve it, then puts its secrets in; they must not
@@ -191,31 +295,16 @@ fn fill_bytes(body: &[u8], secrets: &Secrets) -> Result<Vec<u8>, FetchError> {
     }
 }
 
-/// The innermost cause says it best; the URL, which may hold a secret, is left out.
-fn failed(error: reqwest::Error, timeout: Duration) -> FetchError {
-    let error = error.without_url();
-    if error.is_timeout() {
-        return FetchError::Timeout(timeout);
-    }
-    let mut source: &dyn std::error::Error = &error;
-    while let Some(inner) = source.source() {
-        if let Some(forbidden) = inner.downcast_ref::<Forbidden>() {
-            return FetchError::Forbidden(forbidden.clone());
-        }
-        source = inner;
-    }
-    let text = source.to_string();
-    if error.is_connect() { FetchError::Connect(text) } else { FetchError::Transfer(text) }
-}
-
-/// Looks names up and refuses the addresses that no grant allows.
+/// Looks names up and refuses the addresses that no grant allows. Through a proxy the only name it sees is the proxy's,
+/// which may be at home; the venue's is looked up over there.
 struct Resolver {
     grants: Arc<Grants>,
+    proxy: Option<String>,
 }
 
 impl reqwest::dns::Resolve for Resolver {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let private = self.grants.allows_private(name.as_str());
+        let private = self.grants.allows_private(name.as_str()) || self.proxy.as_deref() == Some(name.as_str());
         Box::pin(async move {
             let host = name.as_str().to_owned();
             let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
@@ -224,5 +313,21 @@ impl reqwest::dns::Resolve for Resolver {
             }
             Ok(Box::new(found.into_iter()) as reqwest::dns::Addrs)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_comes_in_two_forms() {
+        let of = |value: &str| retry_after(&[("Retry-After".to_owned(), value.to_owned())]);
+        assert_eq!(of("120"), Some(Duration::from_secs(120)));
+        assert_eq!(of(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(of("soon"), None);
+        assert_eq!(of("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
+        let later = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(100));
+        assert!(of(&later).is_some_and(|wait| wait > Duration::from_secs(90) && wait <= Duration::from_secs(100)));
     }
 }

@@ -97,14 +97,16 @@ impl Intake {
         self.slots.receipt(self.epoch)
     }
 
-    /// Stores one value.
-    pub(super) fn observed(&mut self, observation: Observation, receipt: Receipt) {
+    /// Stores one value. Answers whether it is what is held now.
+    pub(super) fn observed(&mut self, observation: Observation, receipt: Receipt) -> bool {
         self.note_heard(observation.key, receipt);
         if !self.muted.is_empty() && self.muted.contains(&observation.key) {
-            return self.metrics.outcome(Counted::Duplicate);
+            self.metrics.outcome(Counted::Duplicate);
+            return false;
         }
         let Some(slot) = self.table.get(observation.key) else {
-            return self.unknown_key();
+            self.unknown_key();
+            return false;
         };
         if let Some(time) = observation.observed_at
             && !self.plausible.admit(time, receipt.at)
@@ -112,14 +114,21 @@ impl Intake {
             self.metrics.outcome(Counted::Unusable);
             let reason = format!("the venue's time {} is not plausible (a wrong unit or clock?)", time.to_rfc3339());
             slot.set_note_unless_rejected(Note::Unresolved, &reason);
-            return;
+            return false;
         }
-        self.metrics.outcome(match slot.write(observation, receipt) {
+        let written = slot.write(observation, receipt);
+        self.metrics.outcome(match written {
             Written::Stored => Counted::Observed,
             Written::Older => Counted::Older,
             Written::Duplicate => Counted::Duplicate,
         });
         self.dirty = true;
+        written != Written::Older
+    }
+
+    /// Whether a value is held that came this way: from this codec, not from one before it or a connection beside it.
+    pub(super) fn holds_own(&self, key: Key) -> bool {
+        self.table.get(key).is_some_and(|slot| slot.is_from(self.epoch))
     }
 
     /// The venue confirms what is held.

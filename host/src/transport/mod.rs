@@ -14,31 +14,36 @@ use crate::store::SlotTable;
 
 mod api_client;
 mod connection;
+mod data_url;
+mod exchange;
 mod http;
 mod inflate;
 mod intake;
 mod limiter;
 mod link;
+mod network;
 mod outbox;
 mod places;
 mod poller;
 mod session;
 mod tls;
+mod validators;
 mod websocket;
 
 pub use api_client::{ApiClient, ApiError};
 pub use http::HttpClient;
 pub use limiter::OriginLimits;
+pub use network::Network;
 pub(crate) use places::Places;
-pub(crate) use poller::PollerSetup;
+pub(crate) use poller::{Polled, PollerSetup};
 pub(crate) use session::SessionSetup;
 pub use websocket::{DialLimits, SocketLimits};
 
-/// What one session or poller serves.
+/// What one session serves.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
     pub(crate) table: SlotTable,
-    /// A session's share of the ids. A poller serves the whole table.
+    /// A session's share of the ids.
     pub(crate) keys: BTreeSet<Key>,
 }
 

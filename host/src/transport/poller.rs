@@ -1,26 +1,35 @@
 //! One HTTP provider at work: drives a [`Schedule`] with one codec and a client. Every id of a poll gets an outcome.
+//!
+//! A poll sends at most `max_in_flight` of the plan's requests, in turns ([`Rotation`]). Ids whose turn it is not keep
+//! what is known of them.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::http::{FetchError, HttpClient};
+use super::exchange::Exchange;
+use super::http::{FetchError, HttpClient, is_busy, retry_after};
 use super::intake::{Intake, context};
 use super::limiter::{Limiter, OriginLimits};
-use super::{Wanted, stopped};
+use super::stopped;
+use super::validators::Validators;
 use crate::codec::{
     CodecError, HttpCodec, Missing, OpenCodec, Outcome, PlannedRequest, Refusal, Response, Subscription,
 };
-use crate::description::{Bucket, Limited};
-use crate::logic::schedule::{Schedule, ScheduleConfig};
+use crate::description::Bucket;
+use crate::logic::schedule::{Circuit, Schedule, ScheduleConfig};
+use crate::logic::turns::{Turns, polls_per_cycle};
 use crate::metrics::Call;
 use crate::observation::{Key, PlausibleTimes};
 use crate::status::{PollerInfo, ProviderStatus};
-use crate::store::{Note, ProviderSlots};
+use crate::store::{Note, ProviderSlots, SlotTable};
+
+/// How many times an id may be asked for in vain before its value is old, where the operator does not say.
+const POLLS_A_VALUE_LASTS: u32 = 3;
 
 /// Everything a poller needs.
 pub(crate) struct PollerSetup<O> {
@@ -34,46 +43,61 @@ pub(crate) struct PollerSetup<O> {
     pub(crate) schedule: ScheduleConfig,
     pub(crate) timeout: Duration,
     pub(crate) max_in_flight: usize,
+    pub(crate) hedge_after: Option<Duration>,
+    /// For the ids of [`Polled::aged_by_cycle`].
+    pub(crate) least_max_age: Duration,
+}
+
+/// What a poller serves.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Polled {
+    pub(crate) table: SlotTable,
+    /// The ids whose `max_age` follows from how long a cycle takes, which only the poller knows.
+    pub(crate) aged_by_cycle: BTreeSet<Key>,
 }
 
 /// Polls until stopped.
 pub(crate) async fn run<O: OpenCodec>(
     setup: PollerSetup<O>,
-    mut wanted: watch::Receiver<Wanted>,
+    mut wanted: watch::Receiver<Polled>,
     mut stop: watch::Receiver<bool>,
 ) {
     let mut schedule = Schedule::new(setup.schedule.clone(), Instant::now().into_std());
     // A first value does not wait for its tick, which may be minutes away.
     schedule.poll_now();
-    let mut poller = Poller {
-        intake: Intake::new(setup.slots.clone(), setup.status.metrics.clone(), setup.plausible),
-        limiter: Limiter::new(setup.buckets.clone(), setup.origins.clone()),
-        codec: None,
-        refused: BTreeSet::new(),
-        setup,
-    };
-    poller.take_wanted(&wanted.borrow_and_update());
+    let mut poller = Poller::new(setup);
+    poller.take_wanted(wanted.borrow_and_update().clone());
     let mut info = PollerInfo::default();
     loop {
         if schedule.poll_action(Instant::now().into_std()).is_some() {
+            info.circuit = schedule.circuit();
+            info.next_poll = None;
+            poller.publish(&info);
             let polled = tokio::select! {
                 biased;
                 () = stopped(&mut stop) => return,
                 // Plugin calls inside are synchronous or end with the codec: being dropped here is the poller's end.
-                polled = poller.poll() => polled,
+                polled = poller.poll(info.circuit) => polled,
             };
             let now = Instant::now();
             info.polls += 1;
             info.last_poll = Some(now);
             match polled {
-                Ok(()) => {
+                Ok(reached) => {
                     schedule.handle_done(now.into_std());
+                    // A first value waits for its turn, not for a tick as well.
+                    if reached == Reached::Some {
+                        schedule.poll_now();
+                    }
                     info.last_error.clear();
                     poller.setup.status.metrics.poll("ok");
                 }
                 Err(failure) => {
                     tracing::warn!(provider = %poller.setup.status.name, error = %failure.reason, "poll failed");
                     schedule.handle_failed(now.into_std(), failure.retry_after, rand::random());
+                    if schedule.circuit() == Circuit::Open {
+                        poller.note_all_down(&failure.reason);
+                    }
                     info.last_error = failure.reason;
                     poller.setup.status.metrics.poll(failure.cause);
                 }
@@ -83,7 +107,9 @@ pub(crate) async fn run<O: OpenCodec>(
         info.failures = schedule.failures();
         let next = schedule.poll_timeout().map(Instant::from_std);
         info.next_poll = next;
-        poller.setup.status.update(|status| status.poller = Some(info.clone()));
+        info.circuit = schedule.circuit();
+        info.cycle = poller.cycle;
+        poller.publish(&info);
         tokio::select! {
             biased;
             () = stopped(&mut stop) => return,
@@ -91,7 +117,7 @@ pub(crate) async fn run<O: OpenCodec>(
                 if changed.is_err() {
                     return;
                 }
-                poller.take_wanted(&wanted.borrow_and_update());
+                poller.take_wanted(wanted.borrow_and_update().clone());
                 // New ids need not wait for the next tick.
                 schedule.poll_now();
             }
@@ -110,10 +136,22 @@ async fn sleep_until(deadline: Option<Instant>) {
 struct Poller<O: OpenCodec> {
     setup: PollerSetup<O>,
     intake: Intake,
-    limiter: Limiter,
+    exchange: Exchange,
+    turns: Turns,
+    validators: Validators,
     codec: Option<O::Codec>,
     /// Refused for good: not asked for until the ids change.
     refused: BTreeSet<Key>,
+    aged_by_cycle: BTreeSet<Key>,
+    /// How long it takes to ask for every id once, by the last plan.
+    cycle: Option<Duration>,
+}
+
+/// Whether every id that is wanted has been asked for at least once.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+enum Reached {
+    All,
+    Some,
 }
 
 /// Why a poll as a whole came to nothing.
@@ -123,43 +161,138 @@ struct Failure {
     retry_after: Option<Duration>,
 }
 
-/// What went wrong in one poll so far.
+/// The requests of one poll. Those that are sent are taken out.
+struct Plan {
+    requests: Vec<Option<PlannedRequest>>,
+    keys: Vec<Vec<Key>>,
+    /// In how many of them each id stands.
+    named: BTreeMap<Key, usize>,
+}
+
+impl Plan {
+    fn new(planned: Vec<PlannedRequest>) -> Self {
+        let keys: Vec<Vec<Key>> = planned.iter().map(|planned| planned.keys.clone()).collect();
+        let mut named = BTreeMap::new();
+        for key in keys.iter().flatten() {
+            *named.entry(*key).or_default() += 1;
+        }
+        Self { requests: planned.into_iter().map(Some).collect(), keys, named }
+    }
+
+    /// Whether only one request is about the id.
+    fn is_alone(&self, key: Key) -> bool {
+        self.named.get(&key) == Some(&1)
+    }
+}
+
+/// What became of one poll so far.
 #[derive(Default)]
 struct Tally {
     answered: usize,
+    /// The ids that were asked for, and those of them that have an outcome.
+    asked: BTreeSet<Key>,
+    decided: BTreeSet<Key>,
     failure: Option<Failure>,
     /// Whether the venue wants to be left alone: the rest of the poll is not sent.
     leave: bool,
 }
 
 impl<O: OpenCodec> Poller<O> {
-    fn take_wanted(&mut self, wanted: &Wanted) {
-        self.intake.set_table(wanted.table.clone());
-        let keys: BTreeSet<Key> = self.intake.table.iter().map(|slot| slot.key()).collect();
-        self.refused.retain(|key| keys.contains(key));
+    fn new(setup: PollerSetup<O>) -> Self {
+        let limiter = Limiter::new(setup.buckets.clone(), setup.origins.clone());
+        Self {
+            intake: Intake::new(setup.slots.clone(), setup.status.metrics.clone(), setup.plausible),
+            exchange: Exchange {
+                client: setup.client.clone(),
+                limiter: Arc::new(Mutex::new(limiter)),
+                metrics: setup.status.metrics.clone(),
+                timeout: setup.timeout,
+                hedge_after: setup.hedge_after,
+            },
+            turns: Turns::default(),
+            validators: Validators::default(),
+            codec: None,
+            refused: BTreeSet::new(),
+            aged_by_cycle: BTreeSet::new(),
+            cycle: None,
+            setup,
+        }
     }
 
-    async fn poll(&mut self) -> Result<(), Failure> {
-        let mut asked: Vec<Subscription> = self.intake.table.iter().map(|slot| slot.subscription().clone()).collect();
-        asked.retain(|subscription| !self.refused.contains(&subscription.key));
-        let planned = self.plan(&mut asked).await?;
-        let mut open: BTreeSet<Key> = asked.iter().map(|subscription| subscription.key).collect();
-        let tally = self.send_all(planned, &mut open).await;
+    fn publish(&self, info: &PollerInfo) {
+        self.setup.status.metrics.poll_circuit(info.circuit);
+        self.setup.status.update(|status| status.poller = Some(info.clone()));
+    }
+
+    fn take_wanted(&mut self, wanted: Polled) {
+        self.intake.set_table(wanted.table);
+        self.aged_by_cycle = wanted.aged_by_cycle;
+        let keys: BTreeSet<Key> = self.intake.table.iter().map(|slot| slot.key()).collect();
+        self.refused.retain(|key| keys.contains(key));
+        self.turns.retain(|key| keys.contains(&key));
+        self.set_max_ages();
+    }
+
+    fn set_max_ages(&self) {
+        let cycle = self.cycle.unwrap_or(self.setup.schedule.interval);
+        let max_age = self.setup.least_max_age.max(cycle.saturating_mul(POLLS_A_VALUE_LASTS));
+        for slot in self.aged_by_cycle.iter().filter_map(|key| self.intake.table.get(*key)) {
+            slot.set_max_age(max_age);
+        }
+    }
+
+    fn note_all_down(&mut self, reason: &str) {
+        let keys: Vec<Key> = self.intake.table.iter().map(|slot| slot.key()).collect();
+        self.intake.note(&keys, Note::Down, reason);
+    }
+
+    async fn poll(&mut self, circuit: Circuit) -> Result<Reached, Failure> {
+        let mut wanted: Vec<Subscription> = self.intake.table.iter().map(|slot| slot.subscription().clone()).collect();
+        wanted.retain(|subscription| !self.refused.contains(&subscription.key));
+        let planned = self.plan(&mut wanted).await?;
+        let polls = polls_per_cycle(planned.len(), self.setup.max_in_flight);
+        let cycle = Some(self.setup.schedule.interval.saturating_mul(polls));
+        if self.cycle != cycle {
+            self.cycle = cycle;
+            self.set_max_ages();
+        }
+        self.validators.retain(&planned);
+        let mut plan = Plan::new(planned);
+        let mut tally = Tally::default();
+        for subscription in wanted.iter().filter(|subscription| !plan.named.contains_key(&subscription.key)) {
+            self.turns.skip(subscription.key);
+            tally.asked.insert(subscription.key);
+        }
+        let mut most = self.setup.max_in_flight;
+        if circuit == Circuit::HalfOpen {
+            self.send(&mut plan, 1, &mut tally).await;
+            most -= 1;
+        }
+        if tally.failure.is_none() {
+            self.send(&mut plan, most, &mut tally).await;
+        }
         let reason = match &tally.failure {
             Some(failure) => failure.reason.clone(),
             None => "the plugin gave no outcome for this id".to_owned(),
         };
-        for key in open {
-            self.intake.unresolved(key, Missing::Undecided, &reason);
+        // An id that stands in a request whose turn it was not may yet get one there.
+        let waiting: BTreeSet<Key> =
+            plan.requests.iter().flatten().flat_map(|planned| &planned.keys).copied().collect();
+        for key in tally.asked.difference(&tally.decided).filter(|key| !waiting.contains(key)) {
+            self.intake.unresolved(*key, Missing::Undecided, &reason);
         }
         match tally.failure {
             // One bad batch does not slow the good ones down; being told to stay away does.
             Some(failure) if tally.leave || tally.answered == 0 => {
-                let keys: Vec<Key> = asked.iter().map(|subscription| subscription.key).collect();
-                self.intake.note(&keys, Note::Down, &failure.reason);
+                if tally.leave {
+                    self.note_all_down(&failure.reason);
+                } else {
+                    self.intake.note(&tally.asked, Note::Down, &failure.reason);
+                }
                 Err(failure)
             }
-            _ => Ok(()),
+            _ if wanted.iter().all(|subscription| self.turns.knows(subscription.key)) => Ok(Reached::All),
+            _ => Ok(Reached::Some),
         }
     }
 
@@ -199,49 +332,81 @@ impl<O: OpenCodec> Poller<O> {
         }
     }
 
-    async fn send_all(&mut self, planned: Vec<PlannedRequest>, open: &mut BTreeSet<Key>) -> Tally {
-        let mut tally = Tally::default();
-        let now = Instant::now();
+    /// Sends at most `most` of the requests, those whose ids have waited longest, all at once.
+    async fn send(&mut self, plan: &mut Plan, most: usize, tally: &mut Tally) {
+        let chosen = self.turns.choose(&plan.keys.iter().map(Vec::as_slice).collect::<Vec<_>>(), most);
         let mut sends = Vec::new();
-        for PlannedRequest { request, keys } in planned {
-            // A request that may not go out costs its own ids only.
-            let admitted = self.setup.client.admit(&request);
-            let at = match &admitted {
-                Ok(admitted) => self.limiter.reserve(&admitted.origin, Limited::Request, now),
-                Err(_) => now,
-            };
-            let (client, timeout) = (self.setup.client.clone(), self.setup.timeout);
+        // A trial may have taken one of them.
+        for at in chosen {
+            let Some(planned) = plan.requests.get_mut(at).and_then(Option::take) else { continue };
+            tally.asked.extend(&planned.keys);
+            // A 304 confirms what that answer brought, so all of it must still be what is held.
+            let confirmable = planned.keys.iter().all(|key| plan.is_alone(*key) && self.intake.holds_own(*key));
+            let conditions = if confirmable { self.validators.conditions(&planned.request) } else { Vec::new() };
+            let exchange = self.exchange.clone();
             sends.push(async move {
-                tokio::time::sleep_until(at).await;
-                (keys, client.send(&request, timeout).await)
+                let answer = exchange.ask(&planned.request, &conditions).await;
+                (planned, conditions.is_empty(), answer)
             });
         }
-        let mut answers = futures_util::stream::iter(sends).buffer_unordered(self.setup.max_in_flight);
-        while let Some((keys, answer)) = answers.next().await {
+        let width = sends.len().max(1);
+        let mut answers = futures_util::stream::iter(sends).buffer_unordered(width);
+        while let Some((planned, in_full, answer)) = answers.next().await {
             match answer {
-                Ok(response) => self.take_response(&keys, &response, open, &mut tally).await,
-                Err(error) => self.take_error(&keys, &error, open, &mut tally),
+                Ok(response) if response.status == 304 && !in_full => self.take_confirmation(&planned, tally),
+                Ok(response) => {
+                    let held = self.take_response(&planned.keys, &response, tally).await;
+                    if held && planned.keys.iter().all(|key| plan.is_alone(*key)) {
+                        self.validators.keep(&planned.request, &response);
+                    } else {
+                        self.validators.forget(&planned.request);
+                    }
+                }
+                Err(error) => self.take_error(&planned.keys, &error, tally),
             }
             if tally.leave {
                 break;
             }
         }
-        tally
     }
 
-    fn take_error(&mut self, keys: &[Key], error: &FetchError, open: &mut BTreeSet<Key>, tally: &mut Tally) {
+    /// The venue says that nothing has changed since the answer that the store holds.
+    fn take_confirmation(&mut self, planned: &PlannedRequest, tally: &mut Tally) {
+        self.setup.status.metrics.request("not-modified");
+        tally.answered += 1;
+        let receipt = self.intake.receipt();
+        for key in &planned.keys {
+            tally.decided.insert(*key);
+            if self.intake.holds_own(*key) {
+                self.intake.unchanged(*key, receipt);
+            } else {
+                self.validators.forget(&planned.request);
+                let text = "the venue answered 304 for a value that is no longer held; it is asked in full next time";
+                self.intake.unresolved(*key, Missing::Undecided, text);
+            }
+        }
+    }
+
+    fn take_error(&mut self, keys: &[Key], error: &FetchError, tally: &mut Tally) {
         self.setup.status.metrics.request(error.cause());
         let reason = error.to_string();
         for key in keys {
-            if open.remove(key) {
+            if tally.decided.insert(*key) {
                 self.intake.unresolved(*key, Missing::Undecided, &reason);
             }
         }
-        tally.failure = Some(Failure { reason, cause: error.cause(), retry_after: None });
+        let retry_after = match error {
+            FetchError::Paused { left, .. } => Some(*left),
+            _ => None,
+        };
+        tally.leave |= retry_after.is_some();
+        tally.failure = Some(Failure { reason, cause: error.cause(), retry_after });
     }
 
-    async fn take_response(&mut self, keys: &[Key], response: &Response, open: &mut BTreeSet<Key>, tally: &mut Tally) {
-        let busy = matches!(response.status, 418 | 429 | 503);
+    /// Whether the store now holds what the answer says of every id.
+    async fn take_response(&mut self, keys: &[Key], response: &Response, tally: &mut Tally) -> bool {
+        let busy = is_busy(response.status);
+        let mut held = BTreeSet::new();
         self.setup.status.metrics.request(match response.status {
             200..=299 => "ok",
             _ if busy => "told-to-wait",
@@ -270,10 +435,19 @@ impl<O: OpenCodec> Poller<O> {
                         self.intake.unresolved(Key(u32::MAX), Missing::NoValue, "");
                         continue;
                     }
-                    open.remove(&key);
+                    tally.decided.insert(key);
                     match outcome {
-                        Outcome::Observed(observation) => self.intake.observed(observation, receipt),
-                        Outcome::Unchanged(key) => self.intake.unchanged(key, receipt),
+                        Outcome::Observed(observation) => {
+                            if self.intake.observed(observation, receipt) {
+                                held.insert(key);
+                            }
+                        }
+                        Outcome::Unchanged(key) => {
+                            self.intake.unchanged(key, receipt);
+                            if self.intake.holds_own(key) {
+                                held.insert(key);
+                            }
+                        }
                         Outcome::Unresolved { key, why: Missing::UnknownId, text } => {
                             let text = if text.is_empty() { "the venue does not know this id" } else { &text };
                             self.reject(key, text, true);
@@ -285,7 +459,7 @@ impl<O: OpenCodec> Poller<O> {
             Err(CodecError::Refused(Refusal::Rejected(rejections))) => {
                 tally.answered += usize::from(!busy);
                 for rejection in rejections {
-                    open.remove(&rejection.key);
+                    tally.decided.insert(rejection.key);
                     self.reject(rejection.key, &rejection.reason, rejection.permanent);
                 }
             }
@@ -297,7 +471,7 @@ impl<O: OpenCodec> Poller<O> {
                 tally.leave |=
                     matches!(error, CodecError::Refused(Refusal::RateLimited { .. } | Refusal::Unavailable(_)));
                 for key in keys {
-                    if open.remove(key) {
+                    if tally.decided.insert(*key) {
                         self.intake.unresolved(*key, Missing::Undecided, &failure.reason);
                     }
                 }
@@ -314,6 +488,7 @@ impl<O: OpenCodec> Poller<O> {
             };
             tally.failure = Some(Failure { reason, cause: "told-to-wait", retry_after: told });
         }
+        keys.iter().all(|key| held.contains(key))
     }
 
     fn reject(&mut self, key: Key, reason: &str, permanent: bool) {
@@ -349,31 +524,5 @@ impl<O: OpenCodec> Poller<O> {
             CodecError::Refused(Refusal::Rejected(_)) => ("rejected", None),
         };
         Failure { reason: format!("{call}: {error}"), cause, retry_after }
-    }
-}
-
-/// `Retry-After` in both of its forms: seconds, or a date.
-pub(super) fn retry_after(headers: &[(String, String)]) -> Option<Duration> {
-    let (_, value) = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
-    if let Ok(seconds) = value.trim().parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(value.trim()).ok()?;
-    Some(date.duration_since(std::time::SystemTime::now()).unwrap_or_default())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retry_after_comes_in_two_forms() {
-        let of = |value: &str| retry_after(&[("Retry-After".to_owned(), value.to_owned())]);
-        assert_eq!(of("120"), Some(Duration::from_secs(120)));
-        assert_eq!(of(" 7 "), Some(Duration::from_secs(7)));
-        assert_eq!(of("soon"), None);
-        assert_eq!(of("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
-        let later = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(100));
-        assert!(of(&later).is_some_and(|wait| wait > Duration::from_secs(90) && wait <= Duration::from_secs(100)));
     }
 }

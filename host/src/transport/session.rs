@@ -39,18 +39,11 @@ pub(crate) async fn run<O: OpenCodec>(
     mut rotate: watch::Receiver<u64>,
     mut stop: watch::Receiver<bool>,
 ) {
-    let tls = match super::tls::client_config() {
-        Ok(tls) => tls,
-        Err(error) => {
-            setup.status.update(|info| info.reason = format!("no TLS: {error}"));
-            return;
-        }
-    };
     let first = wanted.borrow_and_update().clone();
     let session = Session::new(setup.session.clone(), first.keys, now(), setup.start_delay);
     let setup = Arc::new(setup);
     let mut slot = Slot {
-        serving: Connection::new(setup.clone(), tls, session, first.table),
+        serving: Connection::new(setup.clone(), session, first.table),
         setup,
         successor: None,
         goodbyes: JoinSet::new(),

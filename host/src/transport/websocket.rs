@@ -7,7 +7,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_util::{Sink, Stream};
-use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -20,8 +19,8 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
 
-use super::http::FetchError;
-use super::poller::retry_after;
+use super::http::{FetchError, retry_after};
+use super::network::{Network, connect_through, through};
 use crate::codec::{CodecError, Endpoint, Frame};
 use crate::logic::session::CloseReason;
 use crate::origin::{Admitted, Forbidden};
@@ -157,22 +156,22 @@ async fn within<T>(
     tokio::time::timeout(limit, step).await.unwrap_or(Err(End::TooSlow { stage, knob, limit }))
 }
 
-/// Dials an endpoint that was admitted: names resolved and checked, then TCP, TLS and the handshake.
+/// Dials an endpoint that was admitted: names resolved and checked, then TCP, TLS and the handshake. Or through a proxy.
 pub(super) async fn dial(
     admitted: Admitted,
     endpoint: Endpoint,
     secrets: Arc<Secrets>,
-    tls: Arc<ClientConfig>,
+    network: Network,
     steps: DialLimits,
     limits: SocketLimits,
 ) -> Result<Socket, End> {
     let request = request(&admitted, &endpoint, &secrets)?;
-    let connecting = connect(&admitted);
+    let connecting = connect(&admitted, &network);
     let stream = within(steps.tcp, "no TCP connection in time", "tcp_timeout_ms", connecting).await?;
     // Small frames go out at once: a heartbeat must not wait for company.
     stream.set_nodelay(true).map_err(|e| End::Connect(e.to_string()))?;
     let stream = if admitted.url.scheme() == "wss" {
-        let encrypting = encrypt(&admitted, stream, tls);
+        let encrypting = encrypt(&admitted, stream, network.tls().clone());
         within(steps.tls, "the TLS handshake did not end in time", "tls_timeout_ms", encrypting).await?
     } else {
         MaybeTlsStream::Plain(stream)
@@ -214,7 +213,7 @@ fn request(admitted: &Admitted, endpoint: &Endpoint, secrets: &Secrets) -> Resul
 async fn encrypt(
     admitted: &Admitted,
     stream: TcpStream,
-    tls: Arc<ClientConfig>,
+    tls: Arc<rustls::ClientConfig>,
 ) -> Result<MaybeTlsStream<TcpStream>, End> {
     let host = admitted.url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
     let name = ServerName::try_from(host).map_err(|e| End::Tls(e.to_string()))?;
@@ -222,9 +221,15 @@ async fn encrypt(
     Ok(MaybeTlsStream::Rustls(stream))
 }
 
-async fn connect(admitted: &Admitted) -> Result<TcpStream, End> {
-    let host = admitted.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+async fn connect(admitted: &Admitted, network: &Network) -> Result<TcpStream, End> {
+    let host = admitted.url.host_str().unwrap_or_default();
     let port = admitted.url.port_or_known_default().unwrap_or(443);
+    // The proxy looks the name up, so its addresses cannot be checked here.
+    if let Some(proxy) = network.proxy() {
+        let connected = connect_through(proxy, host, port).await;
+        return connected.map_err(|why| End::Connect(through(proxy, &why)));
+    }
+    let host = host.trim_matches(['[', ']']);
     let unresolved = |why: String| End::Resolve { host: host.to_owned(), why };
     let addresses: Vec<SocketAddr> =
         tokio::net::lookup_host((host, port)).await.map_err(|e| unresolved(e.to_string()))?.collect();
@@ -366,7 +371,10 @@ fn end_of(error: Error, max: usize) -> End {
         }
         Error::Capacity(error) => End::TooLarge(error.to_string()),
         Error::WriteBufferFull(_) => End::TooLarge(format!("more than {} KiB wait to be sent", MAX_UNSENT >> 10)),
-        Error::Io(error) => End::Lost(error.to_string()),
+        Error::Io(error) => match error.get_ref() {
+            Some(inner) if inner.is::<rustls::Error>() => End::Tls(inner.to_string()),
+            _ => End::Lost(error.to_string()),
+        },
         Error::Tls(error) => End::Tls(error.to_string()),
         Error::Http(response) => {
             let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);

@@ -161,19 +161,26 @@ impl Gate {
             log(Level::Warn, &format!("an error of the venue that fits no subscription: {message} (code {code})"));
             return Ok(());
         }
-        let named = |key: &Key| self.ids.symbol(*key).is_some_and(|pair| names(&message, pair));
-        let (named, others): (Vec<Key>, Vec<Key>) = keys.into_iter().partition(named);
-        let blamed = code == INVALID_ARGUMENT && (!named.is_empty() || others.len() == 1);
-        // Where it names none, the host asks again in smaller portions.
-        let (refused, others) = if named.is_empty() { (others, named) } else { (named, others) };
+        let is_named = |key: Key| self.ids.symbol(key).is_some_and(|pair| names(&message, pair));
+        let (named, others): (Vec<Key>, Vec<Key>) = keys.iter().partition(|&&key| is_named(key));
+        // Words that name nobody, or all, single nobody out; the host asks again in smaller portions.
+        let (refused, others) = if named.is_empty() { (keys, Vec::new()) } else { (named, others) };
+        let singled_out = !others.is_empty() || self.are_one_pair(&refused);
+        let permanent = code == INVALID_ARGUMENT && singled_out;
         for key in refused {
-            events.rejected(Rejection { key, reason: format!("{message} (code {code})"), permanent: blamed });
+            events.rejected(Rejection { key, reason: format!("{message} (code {code})"), permanent });
         }
         let wanted: Vec<Key> = others.into_iter().filter(|&key| self.ids.symbol(key).is_some()).collect();
         if !wanted.is_empty() {
             events.reply(self.ask(context, wanted));
         }
         Ok(())
+    }
+
+    fn are_one_pair(&self, keys: &[Key]) -> bool {
+        let mut pairs = keys.iter().map(|&key| self.ids.symbol(key));
+        let first = pairs.next();
+        pairs.all(|pair| Some(pair) == first)
     }
 }
 

@@ -106,6 +106,14 @@ async fn hundreds_of_ids_stay_within_the_venues_limits() {
         (Kind::Kraken, 600, "COIN#/USD"),
         (Kind::Coinbase, 300, "COIN#-USD"),
         (Kind::Bitfinex, 60, "tCOIN#:USD"),
+        (Kind::Gate, 450, "COIN#_USDT"),
+        (Kind::Htx, 250, "coin#usdt"),
+        (Kind::Kucoin, 450, "COIN#-USDT"),
+        (Kind::Mexc, 65, "COIN#USDT"),
+        (Kind::Bitstamp, 250, "COIN#/USD"),
+        (Kind::Bybit, 250, "COIN#USDT"),
+        (Kind::CryptoCom, 250, "COIN#_USD"),
+        (Kind::Okx, 250, "COIN#-USDT"),
     ];
     let mut text = String::new();
     let mut venues = Vec::new();
@@ -116,7 +124,8 @@ async fn hundreds_of_ids_stay_within_the_venues_limits() {
         text += &section(kind.name(), &venue, &ids_line(&ids));
         venues.push((kind, count, venue));
     }
-    let daemon = Running::start(&text, &["binance", "kraken", "coinbase", "bitfinex"]).await;
+    let plugins: Vec<&str> = rows.iter().map(|(kind, ..)| kind.name()).collect();
+    let daemon = Running::start(&text, &plugins).await;
     for (kind, count, venue) in venues {
         let fresh = || {
             let readings = daemon.status().store.read_provider(kind.name()).unwrap_or_default();

@@ -88,9 +88,10 @@ async fn every_fault_is_named_and_survived_by_binance() {
     ill_and_well(feed("binance-http"), |_| true).await;
 }
 
-/// Kraken and CoinGecko put errors into a 200. Their request limits hold for all rows together.
+/// Bitstamp, CoinGecko and Kraken put errors into a 200. Their request limits hold for all rows together.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_inside_a_200_is_an_error() {
+    ill_and_well(feed("bitstamp-http"), |name| matches!(name, "error" | "html")).await;
     ill_and_well(feed("kraken-http"), |name| name == "error").await;
     ill_and_well(feed("coingecko-http"), |name| matches!(name, "error" | "html")).await;
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use feedgate::store::State;
 use feedgate_tests::{Fault, Kind, Options};
 
-use super::{FEEDS, PLUGINS, STREAM, connection, feed, ids_line, mentions, section, venue};
+use super::{FEEDS, STREAM, connection, feed, ids_line, mentions, plugins, section, venue};
 use crate::support::Running;
 
 /// Connect #390: one bad market of a batch took all markets of its provider. Here it stands between good ones.
@@ -29,7 +29,7 @@ async fn a_bad_symbol_does_not_poison_its_batch_and_is_not_asked_for_for_ever() 
         closed.push((provider, feed, venue));
     }
     let started = Instant::now();
-    let daemon = Running::start(&config, PLUGINS).await;
+    let daemon = Running::start(&config, &plugins()).await;
     for (provider, feed, bad, words, _) in &rows {
         let reading = daemon.state(provider, bad, State::Rejected).await;
         assert!(reading.reason.contains(words), "{provider} {bad}: {:?}", reading.reason);

@@ -114,18 +114,68 @@ async fn every_fault_is_named_and_survived_by_bitfinex() {
     ill_and_well(feed("bitfinex-ws"), |name| matches!(name, "garbage" | "told" | "close" | "silent")).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_is_named_and_survived_by_bybit() {
+    ill_and_well(feed("bybit-ws"), |_| true).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_is_named_and_survived_by_bitstamp() {
+    ill_and_well(feed("bitstamp-ws"), |_| true).await;
+}
+
+/// Whose first second is silent, so that a few rows are enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_is_named_and_survived_by_crypto_com() {
+    ill_and_well(feed("crypto-com-ws"), |name| matches!(name, "garbage" | "close" | "silent" | "hang")).await;
+}
+
+/// Three connections a second are all that OKX allows to everybody together.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_fault_is_named_and_survived_by_okx() {
+    ill_and_well(feed("okx-ws"), |name| matches!(name, "garbage" | "told" | "close" | "silent")).await;
+}
+
+/// A heartbeat that wants an answer gets it, with its number, and nothing else keeps the connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn heartbeats_of_a_venue_are_answered() {
+    let options = Options { heartbeat: Some(Duration::from_millis(100)), ..Options::still() };
+    let venue = venue(Kind::CryptoCom, options).await;
+    let daemon = Running::start(&section("crypto-com", &venue, STREAM), &["crypto-com"]).await;
+    let answers = || venue.stats().messages.iter().filter(|text| text.contains("public/respond-heartbeat")).count();
+    daemon.until("five answers", |_| answers() >= 5).await;
+    assert_eq!((venue.stats().connects, venue.stats().open), (1, 1));
+    assert_eq!(venue.stats().violations, [""; 0]);
+    daemon.stop().await;
+}
+
 /// HTX, Bothan: a restart, or a new connection, forgot to subscribe.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_subscription_comes_back_after_a_reconnect() {
     let mut config = String::new();
     let mut rows = Vec::new();
-    for name in ["binance-ws", "coinbase-ws", "kraken-ws", "bitfinex-ws"] {
+    let names = [
+        "binance-ws",
+        "bitfinex-ws",
+        "bitstamp-ws",
+        "bybit-ws",
+        "coinbase-ws",
+        "crypto-com-ws",
+        "gate-ws",
+        "htx-ws",
+        "kraken-ws",
+        "kucoin-ws",
+        "mexc-ws",
+        "okx-ws",
+    ];
+    for name in names {
         let feed = feed(name);
         let venue = venue(feed.kind, Options::default()).await;
         config += &section(name, &venue, STREAM);
         rows.push((feed, venue));
     }
-    let daemon = Running::start(&config, &["binance", "bitfinex", "coinbase", "kraken"]).await;
+    let plugins: Vec<&str> = rows.iter().map(|(feed, _)| feed.kind.name()).collect();
+    let daemon = Running::start(&config, &plugins).await;
     for round in 1..=3 {
         for (feed, venue) in &rows {
             let subscribed = || {
@@ -144,13 +194,38 @@ async fn a_dropped_subscription_comes_back_after_a_reconnect() {
     daemon.stop().await;
 }
 
+/// A token is good for what it was given for: the attempt that asked for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_asked_for_before_every_attempt() {
+    let venue = venue(Kind::Kucoin, Options::default()).await;
+    let daemon = Running::start(&section("kucoin", &venue, STREAM), &["kucoin"]).await;
+    let mut seen = Vec::new();
+    for round in 1..=3 {
+        let subscribed = || {
+            let stats = venue.stats();
+            stats.connects == round && stats.subscribed.contains_key("BTC-USDT")
+        };
+        daemon.until("it is subscribed", |_| subscribed()).await;
+        let stats = venue.stats();
+        assert_eq!(stats.requests, round);
+        seen.push(stats.last_handshake.and_then(|handshake| handshake.parameter("connectId")).expect("an id"));
+        venue.cut();
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 3);
+    assert_eq!(venue.stats().violations, [""; 0]);
+    daemon.stop().await;
+}
+
 /// What a venue announces of itself is obeyed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_venue_that_says_it_restarts_is_connected_to_again() {
     let rows = [
         ("bitfinex-ws", Notice::Restart),
         ("bitfinex-ws", Notice::MaintenanceEnd),
+        ("bitstamp-ws", Notice::Restart),
         ("gate-ws", Notice::Restart),
+        ("okx-ws", Notice::Restart),
         // Kraken wants five seconds after maintenance.
         ("kraken-ws", Notice::MaintenanceStart),
     ];
@@ -163,7 +238,7 @@ async fn a_venue_that_says_it_restarts_is_connected_to_again() {
         config += &section(&provider, &venue, STREAM);
         venues.push((provider, feed, notice, venue));
     }
-    let daemon = Running::start(&config, &["bitfinex", "gate", "kraken"]).await;
+    let daemon = Running::start(&config, &["bitfinex", "bitstamp", "gate", "kraken", "okx"]).await;
     for (provider, feed, notice, venue) in &venues {
         daemon.state(provider, feed.ids[0], State::Fresh).await;
         venue.announce(*notice);

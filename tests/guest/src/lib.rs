@@ -31,6 +31,8 @@ struct Settings {
     url: Option<String>,
     /// A header to send with every request.
     header: Option<(String, String)>,
+    /// So many ids in one request, with their keys in its query (`?keys=0,1`). 0: all in one, and no query.
+    batch: usize,
 }
 
 impl Guest {
@@ -180,10 +182,19 @@ impl WebSocket for Guest {
 impl Http for Guest {
     fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
         self.call("create");
-        let mut request = get(self.url("https://guest.example.com/prices"));
-        request.headers = self.headers();
-        let keys = subscriptions.iter().map(|subscription| subscription.key).collect();
-        Ok(vec![PlannedRequest { request, keys }])
+        let batch = if self.settings.batch == 0 { subscriptions.len().max(1) } else { self.settings.batch };
+        let planned = subscriptions.chunks(batch).map(|ids| {
+            let keys: Vec<u32> = ids.iter().map(|subscription| subscription.key).collect();
+            let mut url = self.url("https://guest.example.com/prices");
+            if self.settings.batch > 0 {
+                let listed: Vec<_> = keys.iter().map(u32::to_string).collect();
+                url += &format!("?keys={}", listed.join(","));
+            }
+            let mut request = get(url);
+            request.headers = self.headers();
+            PlannedRequest { request, keys }
+        });
+        Ok(planned.collect())
     }
 
     fn parse_response(&mut self, context: &Context, keys: &[u32], response: &Response) -> Result<Vec<Outcome>, Error> {

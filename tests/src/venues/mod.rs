@@ -88,12 +88,18 @@ venues! {
     Binance = binance,
     /// Bitfinex' public WebSocket, version 2.
     Bitfinex = bitfinex,
+    /// Live trades, and `GET /api/v2/ticker/`.
+    Bitstamp = bitstamp,
+    /// Public spot tickers, version 5.
+    Bybit = bybit,
     /// Coinbase Advanced Trade's market data WebSocket, and its public market trades.
     Coinbase = coinbase,
     /// `GET /api/v3/simple/price`.
     CoinGecko = coingecko,
     /// `GET /v2/cryptocurrency/quotes/latest`, with a key.
     CoinMarketCap = coinmarketcap,
+    /// Tickers of the Crypto.com Exchange.
+    CryptoCom = crypto_com,
     /// `GET /v4/perpetualMarkets`.
     Dydx = dydx,
     /// An Ethereum node: `eth_blockNumber` and `eth_call` of `slot0()`.
@@ -106,6 +112,12 @@ venues! {
     Htx = htx,
     /// WebSocket v2, and `GET /0/public/Ticker`.
     Kraken = kraken,
+    /// KuCoin's public WebSocket, and the token that leads to it.
+    Kucoin = kucoin,
+    /// MEXC' spot market streams.
+    Mexc = mexc,
+    /// Public tickers over WebSocket v5.
+    Okx = okx,
     /// `POST /midpoints`.
     Polymarket = polymarket,
     /// A Solana node: `getMultipleAccounts` of Raydium's pools.

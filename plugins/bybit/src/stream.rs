@@ -1,0 +1,166 @@
+//! The topics `tickers.SYMBOL`, and the answers to requests, which stand or fall as a whole.
+
+use std::borrow::Cow;
+
+use feedgate_sdk::{
+    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
+    WebSocket,
+    json::{Number, object},
+    log, names,
+    websocket::Step,
+};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use crate::Bybit;
+
+pub(crate) const ORIGIN: &str = "wss://stream.bybit.com";
+
+const CHANNEL: &str = "tickers.";
+
+/// What answers and pushes have between them.
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    topic: Option<Cow<'a, str>>,
+    ts: Option<i64>,
+    /// The cross sequence. It stays the same while only other figures than the price move.
+    cs: Option<u64>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    op: Option<Cow<'a, str>>,
+    success: Option<bool>,
+    #[serde(borrow)]
+    ret_msg: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    req_id: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Ticker<'a> {
+    #[serde(borrow)]
+    symbol: Cow<'a, str>,
+    #[serde(borrow, rename = "lastPrice")]
+    last: Option<Number<'a>>,
+}
+
+impl WebSocket for Bybit {
+    fn connect(&mut self, _: &Context, _: &[Subscription], _: Option<Response>) -> Result<Step, Error> {
+        Ok(Step::dial(format!("{ORIGIN}/v5/public/spot")))
+    }
+
+    fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        // One that has odd characters would cost its whole message.
+        let possible = |id: &str| (1..=40).contains(&id.len()) && id.chars().all(char::is_alphanumeric);
+        let impossible: Vec<_> = subscriptions
+            .iter()
+            .filter(|subscription| !possible(&subscription.id))
+            .map(|subscription| Rejection::permanent(subscription.key, "not a spot symbol: write it like BTCUSDT"))
+            .collect();
+        if !impossible.is_empty() {
+            return Err(Error::Rejected(impossible));
+        }
+        let add = |subscription: &Subscription| {
+            self.ids.add(subscription);
+            subscription.key
+        };
+        let keys = subscriptions.iter().map(add).collect();
+        Ok(vec![self.ask(keys)])
+    }
+
+    fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        let unused: Vec<String> =
+            subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
+        if unused.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![request(self.requests.number(), "unsubscribe", unused.iter().map(String::as_str))])
+    }
+
+    fn heartbeat(&mut self, _: &Context) -> Vec<Frame> {
+        vec![Frame::json(&json!({ "op": "ping" }))]
+    }
+
+    fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+        let message: Message<'_> = object(frame.text()?)?;
+        if let Some(topic) = &message.topic {
+            return if topic.starts_with(CHANNEL) { self.ticker(&message, events) } else { Ok(()) };
+        }
+        match (message.op.as_deref(), message.success) {
+            (Some("ping" | "pong"), _) => events.alive(),
+            (Some("subscribe"), Some(true)) => {
+                self.answered(&message).into_iter().for_each(|key| events.subscribed(key));
+            }
+            (Some("subscribe"), Some(false)) => self.refused(&message, events),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Bybit {
+    fn ticker(&self, message: &Message<'_>, events: &mut Events) -> Result<(), Malformed> {
+        let data = message.data.ok_or(Malformed::new("a topic without data"))?;
+        let Ticker { symbol, last } = object(data.get())?;
+        // Never traded.
+        let Some(last) = last.filter(|last| !last.text().is_empty()) else { return Ok(()) };
+        let value = last.value()?;
+        if value.is_zero() {
+            return Ok(());
+        }
+        let time = message.ts.map(Timestamp::Millis);
+        for &key in self.ids.keys(&symbol) {
+            events.observed(Observation::new(key, value.clone()).at(time).sequence(message.cs));
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, keys: Vec<Key>) -> Frame {
+        let number = self.requests.wait(keys.clone());
+        request(number, "subscribe", keys.iter().filter_map(|&key| self.ids.symbol(key)))
+    }
+
+    /// The keys of the request that a message answers, but for those that were given up in the meantime.
+    fn answered(&mut self, message: &Message<'_>) -> Vec<Key> {
+        let number = message.req_id.as_ref().and_then(|number| number.parse().ok());
+        let mut keys = number.map(|number| self.requests.answered(number)).unwrap_or_default();
+        keys.retain(|&key| self.ids.symbol(key).is_some());
+        keys
+    }
+
+    /// The venue refused a request as a whole. Its words name the first topic that it did not like: that one has its
+    /// answer, and the others are asked for again. Where they name none, all wait for the host's smaller portions.
+    fn refused(&mut self, message: &Message<'_>, events: &mut Events) {
+        let words = message.ret_msg.as_deref().unwrap_or("no reason given");
+        let keys = self.answered(message);
+        if keys.is_empty() {
+            log(Level::Warn, &format!("the venue refused no known request: {words}"));
+            return;
+        }
+        let unknown = words.contains("handler not found") || words.contains("nvalid symbol");
+        let symbol = |key: Key| self.ids.symbol(key).unwrap_or_default();
+        let alone = keys.windows(2).all(|pair| matches!(pair, [one, other] if symbol(*one) == symbol(*other)));
+        let (named, others): (Vec<_>, Vec<_>) = keys.iter().partition(|&&key| names(words, symbol(key)));
+        let (refused, again, permanent) =
+            if named.is_empty() { (others, Vec::new(), alone && unknown) } else { (named, others, unknown) };
+        for key in refused {
+            if words.contains("already subscribed") {
+                events.subscribed(key);
+            } else {
+                events.rejected(Rejection { key, reason: words.to_owned(), permanent });
+            }
+        }
+        if !again.is_empty() {
+            events.reply(self.ask(again));
+        }
+    }
+}
+
+fn request<'a>(number: u64, operation: &str, symbols: impl Iterator<Item = &'a str>) -> Frame {
+    let mut topics: Vec<String> = symbols.map(|symbol| format!("{CHANNEL}{symbol}")).collect();
+    // Two ids may be one symbol.
+    topics.sort_unstable();
+    topics.dedup();
+    Frame::json(&json!({ "req_id": number.to_string(), "op": operation, "args": topics }))
+}

@@ -1,0 +1,193 @@
+//! The channels `ticker.INSTRUMENT`, and heartbeats that want an answer.
+
+use std::borrow::Cow;
+
+use feedgate_sdk::{
+    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
+    WebSocket,
+    json::{Number, object},
+    log,
+    websocket::Step,
+};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use crate::CryptoCom;
+
+pub(crate) const ORIGIN: &str = "wss://stream.crypto.com";
+
+const CHANNEL: &str = "ticker.";
+
+/// What the venue says to requests; data come as answers, too.
+#[derive(Deserialize)]
+struct Message<'a> {
+    /// Data that answer no request have -1, or nothing.
+    id: Option<i64>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    code: Option<i64>,
+    #[serde(borrow)]
+    message: Option<Cow<'a, str>>,
+    /// Of an answer without data.
+    #[serde(borrow)]
+    channel: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(borrow)]
+    channel: Cow<'a, str>,
+    #[serde(borrow, rename = "instrument_name")]
+    instrument: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Ticker<'a> {
+    #[serde(borrow, rename = "i")]
+    instrument: Option<Cow<'a, str>>,
+    /// Null where there was no trade yet.
+    #[serde(borrow, rename = "a")]
+    last: Option<Number<'a>>,
+    #[serde(rename = "t")]
+    time: Option<i64>,
+}
+
+impl WebSocket for CryptoCom {
+    fn connect(&mut self, _: &Context, _: &[Subscription], _: Option<Response>) -> Result<Step, Error> {
+        Ok(Step::dial(format!("{ORIGIN}/exchange/v1/market")))
+    }
+
+    fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        // One that has odd characters could cost its whole message.
+        let possible = |id: &str| {
+            id.len() <= 60
+                && id.contains(['_', '-'])
+                && id.chars().all(|part| part.is_alphanumeric() || "-_".contains(part))
+        };
+        let impossible: Vec<_> = subscriptions
+            .iter()
+            .filter(|subscription| !possible(&subscription.id))
+            .map(|subscription| Rejection::permanent(subscription.key, "not an instrument: write it like BTC_USD"))
+            .collect();
+        if !impossible.is_empty() {
+            return Err(Error::Rejected(impossible));
+        }
+        let mut instruments: Vec<String> =
+            subscriptions.iter().map(|subscription| self.ids.add(subscription).to_owned()).collect();
+        instruments.sort_unstable();
+        instruments.dedup();
+        let frame = self.request("subscribe", &instruments);
+        self.waiting.extend(instruments.into_iter().map(|instrument| (instrument, self.last_request)));
+        Ok(vec![frame])
+    }
+
+    fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        let unused: Vec<String> =
+            subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
+        self.waiting.retain(|instrument, _| !unused.contains(instrument));
+        Ok(if unused.is_empty() { Vec::new() } else { vec![self.request("unsubscribe", &unused)] })
+    }
+
+    fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+        let message: Message<'_> = object(frame.text()?)?;
+        match message.method.as_deref() {
+            Some("public/heartbeat") => {
+                let id = message.id.ok_or(Malformed::new("a heartbeat without an id"))?;
+                events.alive();
+                events.reply(Frame::json(&json!({ "id": id, "method": "public/respond-heartbeat" })));
+            }
+            Some("subscribe") if message.code.is_some_and(|code| code != 0) => self.refused(&message, events),
+            Some("subscribe") => match (message.result, &message.channel) {
+                (Some(result), _) => self.data(&object(result.get())?, events)?,
+                (None, Some(channel)) => {
+                    if let Some(instrument) = channel.strip_prefix(CHANNEL) {
+                        self.accepted(instrument, events);
+                    }
+                }
+                // An answer to a whole request, as the venue gave it to all channels once.
+                (None, None) => {
+                    for instrument in self.open(message.id) {
+                        self.accepted(&instrument, events);
+                    }
+                }
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl CryptoCom {
+    fn request(&mut self, method: &str, instruments: &[String]) -> Frame {
+        self.last_request += 1;
+        let channels: Vec<String> = instruments.iter().map(|instrument| format!("{CHANNEL}{instrument}")).collect();
+        Frame::json(&json!({ "id": self.last_request, "method": method, "params": { "channels": channels } }))
+    }
+
+    /// The instruments of a request that wait for their answer.
+    fn open(&self, request: Option<i64>) -> Vec<String> {
+        let open = self.waiting.iter().filter(|(_, of)| Some(**of) == request);
+        open.map(|(instrument, _)| instrument.clone()).collect()
+    }
+
+    fn accepted(&mut self, instrument: &str, events: &mut Events) {
+        if self.waiting.remove(instrument).is_some() {
+            self.ids.keys(instrument).iter().for_each(|&key| events.subscribed(key));
+        }
+    }
+
+    /// The first data of a channel are the answer to its subscription.
+    fn data(&mut self, result: &Data<'_>, events: &mut Events) -> Result<(), Malformed> {
+        if result.channel != "ticker" {
+            return Ok(());
+        }
+        if let Some(instrument) = &result.instrument {
+            self.accepted(instrument, events);
+        }
+        // One that cannot be read does not cost the others.
+        let mut first_fault = Ok(());
+        for ticker in &result.data {
+            first_fault = first_fault.and(self.ticker(ticker.get(), result.instrument.as_deref(), events));
+        }
+        first_fault
+    }
+
+    fn ticker(&self, ticker: &str, of: Option<&str>, events: &mut Events) -> Result<(), Malformed> {
+        let Ticker { instrument, last, time } = object(ticker)?;
+        let instrument = instrument.as_deref().or(of).ok_or(Malformed::new("a ticker of no instrument"))?;
+        let Some(last) = last.filter(|last| !last.text().is_empty()) else { return Ok(()) };
+        let value = last.value()?;
+        if value.is_zero() {
+            return Ok(());
+        }
+        for &key in self.ids.keys(instrument) {
+            events.observed(Observation::new(key, value.clone()).at(time.map(Timestamp::Millis)));
+        }
+        Ok(())
+    }
+
+    /// A refusal names its channel. One that names none is of the whole request: only what waits for its answer is
+    /// refused, until the host asks in smaller portions.
+    fn refused(&mut self, message: &Message<'_>, events: &mut Events) {
+        let code = message.code.unwrap_or_default();
+        let reason = format!("{} (code {code})", message.message.as_deref().unwrap_or("no reason given"));
+        // Invalid request, missing argument. Others, such as too many requests or channels, may pass.
+        let unknown = matches!(code, 40003 | 40004);
+        let named = message.channel.as_deref().and_then(|channel| channel.strip_prefix(CHANNEL));
+        let refused = named.map_or_else(|| self.open(message.id), |instrument| vec![instrument.to_owned()]);
+        let permanent = unknown && refused.len() == 1;
+        if refused.is_empty() {
+            log(Level::Warn, &format!("an error of the venue that fits no subscription: {reason}"));
+        }
+        for instrument in refused {
+            self.waiting.remove(&instrument);
+            for &key in self.ids.keys(&instrument) {
+                events.rejected(Rejection { key, reason: reason.clone(), permanent });
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The topic `/market/ticker`, and what the venue says of subscriptions.
+
+use std::borrow::Cow;
+
+use feedgate_sdk::{
+    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
+    WebSocket,
+    json::{Number, object},
+    log, names,
+    websocket::Step,
+};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+
+use crate::{Kucoin, token};
+
+const TOPIC: &str = "/market/ticker:";
+
+/// Codes that blame the topic: invalid, not found, missing.
+const BLAMING: [u64; 3] = [400, 404, 406];
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    topic: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    code: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Ticker<'a> {
+    #[serde(borrow)]
+    price: Option<Number<'a>>,
+    #[serde(borrow)]
+    sequence: Option<Number<'a>>,
+    /// Small in what comes, with a capital on older pages.
+    #[serde(alias = "Time")]
+    time: Option<i64>,
+}
+
+impl WebSocket for Kucoin {
+    fn connect(&mut self, context: &Context, _: &[Subscription], previous: Option<Response>) -> Result<Step, Error> {
+        match previous {
+            None => Ok(Step::Fetch(token::request())),
+            Some(response) => token::step(context, &response),
+        }
+    }
+
+    fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        // A comma would be two symbols, a colon another topic.
+        let possible =
+            |id: &str| id.contains('-') && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        let impossible: Vec<_> = subscriptions
+            .iter()
+            .filter(|subscription| !possible(&subscription.id))
+            .map(|subscription| Rejection::permanent(subscription.key, "not a symbol: write it like BTC-USDT"))
+            .collect();
+        if !impossible.is_empty() {
+            return Err(Error::Rejected(impossible));
+        }
+        for subscription in subscriptions {
+            self.ids.add(subscription);
+        }
+        Ok(vec![self.ask(subscriptions.iter().map(|subscription| subscription.key).collect())])
+    }
+
+    fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        let unused: Vec<String> =
+            subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
+        if unused.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![request(self.requests.number(), "unsubscribe", &unused)])
+    }
+
+    fn heartbeat(&mut self, _: &Context) -> Vec<Frame> {
+        vec![Frame::json(&json!({ "id": self.requests.number().to_string(), "type": "ping" }))]
+    }
+
+    fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+        let message: Message<'_> = object(frame.text()?)?;
+        match &*message.kind {
+            "message" => {
+                let Some(symbol) = message.topic.as_deref().and_then(|topic| topic.strip_prefix(TOPIC)) else {
+                    return Ok(());
+                };
+                let ticker = message.data.ok_or(Malformed::new("a ticker without data"))?;
+                self.ticker(symbol, &object(ticker.get())?, events)?;
+            }
+            "ack" => {
+                for key in number(message.id).map(|id| self.requests.answered(id)).unwrap_or_default() {
+                    events.subscribed(key);
+                }
+            }
+            "error" => {
+                let words: Cow<'_, str> = match message.data {
+                    Some(words) => serde_json::from_str(words.get())?,
+                    None => "no reason given".into(),
+                };
+                self.refused(number(message.id), number(message.code).unwrap_or_default(), &words, events);
+            }
+            "welcome" => events.ready(),
+            "pong" => events.alive(),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Kucoin {
+    fn ask(&mut self, keys: Vec<Key>) -> Frame {
+        let mut symbols: Vec<String> = keys.iter().filter_map(|&key| self.ids.symbol(key)).map(str::to_owned).collect();
+        // Two ids may be one symbol.
+        symbols.sort_unstable();
+        symbols.dedup();
+        request(self.requests.wait(keys), "subscribe", &symbols)
+    }
+
+    fn ticker(&self, symbol: &str, ticker: &Ticker<'_>, events: &mut Events) -> Result<(), Malformed> {
+        let Some(price) = ticker.price.as_ref().filter(|price| !price.text().is_empty()) else {
+            return Ok(());
+        };
+        let value = price.value()?;
+        if value.is_zero() {
+            // Never traded.
+            return Ok(());
+        }
+        let sequence = match &ticker.sequence {
+            Some(sequence) => Some(sequence.text().parse().map_err(|_| Malformed::new("not a sequence number"))?),
+            None => None,
+        };
+        for &key in self.ids.keys(symbol) {
+            let time = ticker.time.map(Timestamp::Millis);
+            events.observed(Observation::new(key, value.clone()).at(time).sequence(sequence));
+        }
+        Ok(())
+    }
+
+    /// The venue refused a request as a whole. The symbols that it names are rejected, and the others of the request
+    /// asked for again.
+    fn refused(&mut self, id: Option<u64>, code: u64, words: &str, events: &mut Events) {
+        let Some(id) = self.meant(id, words) else {
+            log(Level::Warn, &format!("an error of the venue that fits no subscription: {words} (code {code})"));
+            return;
+        };
+        let keys = self.requests.answered(id);
+        let (named, others): (Vec<Key>, Vec<Key>) = keys.iter().partition(|&&key| self.is_named(key, words));
+        // Words that repeat the whole topic single nobody out; the host asks again in smaller portions.
+        let (refused, others) = if named.is_empty() { (keys, Vec::new()) } else { (named, others) };
+        let singled_out = !others.is_empty() || self.are_one_symbol(&refused);
+        let permanent = BLAMING.contains(&code) && singled_out;
+        for key in refused {
+            events.rejected(Rejection { key, reason: format!("{words} (code {code})"), permanent });
+        }
+        let wanted: Vec<Key> = others.into_iter().filter(|&key| self.ids.symbol(key).is_some()).collect();
+        if !wanted.is_empty() {
+            events.reply(self.ask(wanted));
+        }
+    }
+
+    fn are_one_symbol(&self, keys: &[Key]) -> bool {
+        let mut symbols = keys.iter().map(|&key| self.ids.symbol(key));
+        let first = symbols.next();
+        symbols.all(|symbol| Some(symbol) == first)
+    }
+
+    /// Which request an error means. Its number is the request's or, as one page has it, the connection's; then it is
+    /// the request whose symbols it names, or the only one.
+    fn meant(&self, id: Option<u64>, words: &str) -> Option<u64> {
+        let by_number = self.requests.waiting().find(|(number, _)| Some(*number) == id);
+        let by_words = || self.requests.waiting().find(|(_, keys)| keys.iter().any(|&key| self.is_named(key, words)));
+        let mut waiting = self.requests.waiting();
+        let only = waiting.next().filter(|_| waiting.next().is_none());
+        by_number.or_else(by_words).or(only).map(|(number, _)| number)
+    }
+
+    fn is_named(&self, key: Key, words: &str) -> bool {
+        self.ids.symbol(key).is_some_and(|symbol| names(words, symbol))
+    }
+}
+
+/// Numbers come as such or as text.
+fn number(json: Option<&RawValue>) -> Option<u64> {
+    json?.get().trim_matches('"').parse().ok()
+}
+
+fn request(id: u64, kind: &str, symbols: &[String]) -> Frame {
+    let topic = format!("{TOPIC}{}", symbols.join(","));
+    Frame::json(
+        &json!({ "id": id.to_string(), "privateChannel": false, "response": true, "topic": topic, "type": kind }),
+    )
+}

@@ -1,0 +1,75 @@
+//! OKX: the last price, streamed (WebSocket v5).
+
+mod stream;
+
+use std::collections::BTreeMap;
+
+use feedgate_sdk::{
+    Action, Bucket, Description, Heartbeat, HeartbeatWhen, Ids, Mirror, Plugin, Scope, SettingsError, ValueKind,
+    WebsocketLimits, settings,
+};
+use serde::Deserialize;
+
+feedgate_sdk::websocket_provider!(Okx);
+
+/// One connection.
+struct Okx {
+    /// By instrument, in capitals.
+    ids: Ids,
+    last_request: u64,
+    /// Instruments that wait for their answer, and the request that asked for them.
+    waiting: BTreeMap<String, u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {}
+
+impl Plugin for Okx {
+    fn describe() -> Description {
+        Description {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            summary: "OKX: the last price".to_owned(),
+            documentation: "https://www.okx.com/docs-v5/en/".to_owned(),
+            origins: vec![stream::ORIGIN.to_owned(), stream::MIRROR.to_owned()],
+            mirrors: vec![Mirror { origin: stream::ORIGIN.to_owned(), instead: vec![stream::MIRROR.to_owned()] }],
+            values: vec![ValueKind::LastTrade],
+            default_ids: vec!["BTC-USDT".to_owned(), "ETH-USDT".to_owned()],
+            settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),
+            buckets: vec![
+                Bucket {
+                    what: Action::Connect,
+                    count: 3,
+                    per_ms: 1_000,
+                    scope: Scope::Origin,
+                    counts_control_frames: false,
+                },
+                Bucket {
+                    what: Action::Subscribe,
+                    count: 480,
+                    per_ms: 3_600_000,
+                    scope: Scope::Connection,
+                    counts_control_frames: false,
+                },
+            ],
+            websocket: Some(WebsocketLimits {
+                ids_per_connection: Some(200),
+                // The list may have 64 KiB. An instrument takes 60 bytes or so; small messages are cheap to ask again.
+                ids_per_message: Some(100),
+                // The venue closes what was silent for 30 seconds.
+                heartbeat: Some(Heartbeat { interval_ms: 20_000, when: HeartbeatWhen::Idle }),
+                idle_timeout_ms: Some(30_000),
+                acknowledges: true,
+                ..WebsocketLimits::default()
+            }),
+            ..Description::default()
+        }
+    }
+
+    fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
+        let Settings {} = settings::parse(settings)?;
+        let plugin = Self { ids: Ids::new(str::to_uppercase), last_request: 0, waiting: BTreeMap::new() };
+        Ok((plugin, ValueKind::LastTrade))
+    }
+}

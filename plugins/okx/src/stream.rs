@@ -1,0 +1,209 @@
+//! The channel `tickers`: one subscription and one answer for each instrument.
+
+use std::borrow::Cow;
+
+use feedgate_sdk::{
+    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
+    WebSocket,
+    json::{Number, object},
+    log,
+    websocket::{Reconnect, Step},
+};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
+
+use crate::Okx;
+
+pub(crate) const ORIGIN: &str = "wss://ws.okx.com:8443";
+/// The same for clients in the cloud of another company, and for everybody else.
+pub(crate) const MIRROR: &str = "wss://wsaws.okx.com:8443";
+
+const CHANNEL: &str = "tickers";
+
+/// The code of an instrument or a channel that does not exist.
+const UNKNOWN: &str = "60018";
+
+/// The code of the notice that the connection will be closed for an upgrade, and how long the host has: the page's
+/// languages say 30 and 60 seconds.
+const UPGRADE: &str = "64008";
+const UPGRADE_MS: u32 = 20_000;
+
+/// What answers, notices and pushes have between them.
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    event: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    arg: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<Vec<&'a RawValue>>,
+    /// The number of the request, as we wrote it.
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    code: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    msg: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Arg<'a> {
+    #[serde(borrow)]
+    channel: Cow<'a, str>,
+    #[serde(borrow, rename = "instId")]
+    instrument: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct Ticker<'a> {
+    #[serde(borrow, rename = "instId")]
+    instrument: Cow<'a, str>,
+    #[serde(borrow)]
+    last: Option<Number<'a>>,
+    /// Milliseconds, as a string.
+    #[serde(borrow)]
+    ts: Cow<'a, str>,
+}
+
+impl WebSocket for Okx {
+    fn connect(&mut self, _: &Context, _: &[Subscription], _: Option<Response>) -> Result<Step, Error> {
+        Ok(Step::dial(format!("{ORIGIN}/ws/v5/public")))
+    }
+
+    fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        // One that has odd characters could cost its whole message.
+        let possible = |id: &str| {
+            id.contains('-') && id.len() <= 60 && id.chars().all(|part| part.is_alphanumeric() || "-_".contains(part))
+        };
+        let impossible: Vec<_> = subscriptions
+            .iter()
+            .filter(|subscription| !possible(&subscription.id))
+            .map(|subscription| Rejection::permanent(subscription.key, "not an instrument: write it like BTC-USDT"))
+            .collect();
+        if !impossible.is_empty() {
+            return Err(Error::Rejected(impossible));
+        }
+        let mut instruments: Vec<String> =
+            subscriptions.iter().map(|subscription| self.ids.add(subscription).to_owned()).collect();
+        instruments.sort_unstable();
+        instruments.dedup();
+        let frame = self.request("subscribe", &instruments);
+        self.waiting.extend(instruments.into_iter().map(|instrument| (instrument, self.last_request)));
+        Ok(vec![frame])
+    }
+
+    fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        let unused: Vec<String> =
+            subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
+        self.waiting.retain(|instrument, _| !unused.contains(instrument));
+        Ok(if unused.is_empty() { Vec::new() } else { vec![self.request("unsubscribe", &unused)] })
+    }
+
+    fn heartbeat(&mut self, _: &Context) -> Vec<Frame> {
+        vec![Frame::Text("ping".to_owned())]
+    }
+
+    fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+        let text = frame.text()?;
+        if text == "pong" {
+            events.alive();
+            return Ok(());
+        }
+        let message: Message<'_> = object(text)?;
+        match message.event.as_deref() {
+            None => self.push(&message, events),
+            Some("subscribe") => {
+                let arg: Arg<'_> = object(message.arg.ok_or(Malformed::new("an answer without `arg`"))?.get())?;
+                if let (CHANNEL, Some(instrument)) = (&*arg.channel, &arg.instrument) {
+                    self.waiting.remove(&**instrument);
+                    self.ids.keys(instrument).iter().for_each(|&key| events.subscribed(key));
+                }
+                Ok(())
+            }
+            Some("error") => {
+                self.error(&message, events);
+                Ok(())
+            }
+            Some("notice") => {
+                if message.code.as_deref() == Some(UPGRADE) {
+                    events.reconnect(Reconnect::OverlapWithin(UPGRADE_MS));
+                }
+                Ok(())
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+impl Okx {
+    fn request(&mut self, operation: &str, instruments: &[String]) -> Frame {
+        self.last_request += 1;
+        let args: Vec<Value> =
+            instruments.iter().map(|instrument| json!({ "channel": CHANNEL, "instId": instrument })).collect();
+        Frame::json(&json!({ "id": self.last_request.to_string(), "op": operation, "args": args }))
+    }
+
+    fn push(&self, message: &Message<'_>, events: &mut Events) -> Result<(), Malformed> {
+        let Some(arg) = message.arg else { return Ok(()) };
+        if object::<Arg<'_>>(arg.get())?.channel != CHANNEL {
+            return Ok(());
+        }
+        let tickers = message.data.as_ref().ok_or(Malformed::new("a push without `data`"))?;
+        // One that cannot be read does not cost the others.
+        let mut first_fault = Ok(());
+        for ticker in tickers {
+            first_fault = first_fault.and(self.ticker(ticker.get(), events));
+        }
+        first_fault
+    }
+
+    fn ticker(&self, ticker: &str, events: &mut Events) -> Result<(), Malformed> {
+        let Ticker { instrument, last, ts } = object(ticker)?;
+        // Never traded.
+        let Some(last) = last.filter(|last| !last.text().is_empty()) else { return Ok(()) };
+        let value = last.value()?;
+        if value.is_zero() {
+            return Ok(());
+        }
+        let time = ts.parse().map_err(|_| Malformed::new("`ts` is no number of milliseconds"))?;
+        for &key in self.ids.keys(&instrument) {
+            events.observed(Observation::new(key, value.clone()).at(Timestamp::Millis(time)));
+        }
+        Ok(())
+    }
+
+    /// The words name the instrument where one is to blame. Otherwise the whole request was refused, and its number
+    /// says which; instruments of it that were answered already keep their answers.
+    fn error(&mut self, message: &Message<'_>, events: &mut Events) {
+        let code = message.code.as_deref().unwrap_or("none");
+        let words = message.msg.as_deref().unwrap_or("no reason given");
+        let reason = format!("{words} (code {code})");
+        let (refused, permanent) = match named(words) {
+            Some(instrument) => (vec![instrument.to_owned()], code == UNKNOWN),
+            None => {
+                let request = message.id.as_ref().and_then(|id| id.parse::<u64>().ok());
+                let open = self.waiting.iter().filter(|(_, of)| Some(**of) == request);
+                let open: Vec<String> = open.map(|(instrument, _)| instrument.clone()).collect();
+                let alone = open.len() == 1;
+                (open, alone && code == UNKNOWN)
+            }
+        };
+        if refused.is_empty() {
+            log(Level::Warn, &format!("an error of the venue that fits no subscription: {reason}"));
+        }
+        for instrument in refused {
+            self.waiting.remove(&instrument);
+            for &key in self.ids.keys(&instrument) {
+                events.rejected(Rejection { key, reason: reason.clone(), permanent });
+            }
+        }
+    }
+}
+
+/// The instrument in `… channel:tickers,instId:NOPE-USDT doesn't exist …`. Words that repeat a request as JSON have the
+/// name in quotes, and blame no instrument.
+fn named(words: &str) -> Option<&str> {
+    let (before, rest) = words.split_once("instId:")?;
+    let instrument = rest.split(|part: char| part.is_whitespace() || part == ',').next()?;
+    (before.contains("channel:tickers") && !instrument.is_empty()).then_some(instrument)
+}
