@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn requests_and_their_answers() {
         let bench = Bench::new(&[("eth/0xab", "1.50"), ("solana/So1", "172.51")]);
-        let too_many = format!("eth/token_price/{}", vec!["0xab"; 31].join(","));
+        let too_many = format!("eth/token_price/{}", ["0xab"; 31].join(","));
         for (path, status, part) in [
             ("eth/token_price/0xAB", 200, r#""token_prices":{"0xab":"1.50"}"#),
             ("eth/token_price/0xab,0xcd", 200, r#""token_prices":{"0xab":"1.50"}"#),
