@@ -66,6 +66,10 @@ pub struct Running {
 impl Running {
     /// `config` is the text of `feedgate.toml` (without `api`), `plugins` the names of compiled plugins to drop in.
     pub async fn start(config: &str, plugins: &[&str]) -> Self {
+        // What is held here is compiled once for all daemons of this process.
+        for name in plugins {
+            plugin(name);
+        }
         let directory = TempDir::new().expect("a temporary directory");
         std::fs::create_dir(directory.path().join("plugins")).expect("an empty directory");
         let running = |daemon, directory| Self { directory, daemon };

@@ -4,9 +4,9 @@
 //! [`OpenCodec`] that makes live instances. Reading order: `worlds` (does it fit?), `describe`, `instance` (calls and
 //! budgets), `limits`, `wasi`, `convert`, `bindings`.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
@@ -71,14 +71,58 @@ pub enum LoadError {
     Description(String),
 }
 
-/// Compiles plugins and keeps their clock. One for the process.
-pub struct Engine {
+/// What all engines of the process share: the compiler, its clock, and what was compiled.
+struct Shared {
     engine: wasmtime::Engine,
+    /// By the digest of the component, as long as somebody uses it: the same content under two names, or in two
+    /// daemons of one process, is compiled once.
+    compiled: Mutex<HashMap<Digest, Weak<Component>>>,
+}
+
+impl Shared {
+    /// Made once. Fails only when this machine cannot run WebAssembly.
+    fn get() -> Result<&'static Self, String> {
+        static SHARED: OnceLock<Result<Shared, String>> = OnceLock::new();
+        SHARED.get_or_init(Self::new).as_ref().map_err(Clone::clone)
+    }
+
+    fn new() -> Result<Self, String> {
+        let engine = wasmtime::Engine::new(&config()).map_err(|e| format!("{e:#}"))?;
+        // A thread of its own: a task would not tick while every thread of the runtime is inside a guest. It ends with
+        // the process.
+        let clock = engine.clone();
+        let ticker = std::thread::Builder::new().name("epoch".to_owned());
+        let ticker = ticker.spawn(move || {
+            loop {
+                std::thread::park_timeout(EPOCH_TICK);
+                clock.increment_epoch();
+            }
+        });
+        ticker.map_err(|e| format!("cannot start the clock's thread: {e}"))?;
+        Ok(Self { engine, compiled: Mutex::default() })
+    }
+
+    fn compile(&self, component: &[u8]) -> wasmtime::Result<Arc<Component>> {
+        let digest = Digest::of(component);
+        let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = lock().get(&digest).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        // Not under the lock: it takes as long as it takes, and two who compile the same are both right.
+        let compiled = Arc::new(Component::new(&self.engine, component)?);
+        let mut all = lock();
+        all.retain(|_, component| component.strong_count() > 0);
+        all.insert(digest, Arc::downgrade(&compiled));
+        Ok(compiled)
+    }
+}
+
+/// Loads plugins, within limits.
+pub struct Engine {
+    shared: &'static Shared,
     linker: Linker<instance::Inside>,
     wasi_linker: Linker<instance::Inside>,
     limits: Arc<PluginLimits>,
-    stop: Arc<AtomicBool>,
-    ticker: Option<std::thread::JoinHandle<()>>,
 }
 
 impl fmt::Debug for Engine {
@@ -90,9 +134,9 @@ impl fmt::Debug for Engine {
 impl Engine {
     /// Fails only when this machine cannot run WebAssembly.
     pub fn new(limits: PluginLimits) -> Result<Self, String> {
-        let engine = wasmtime::Engine::new(&config()).map_err(|e| format!("{e:#}"))?;
+        let shared = Shared::get()?;
         let link = |wasi: bool| -> wasmtime::Result<Linker<instance::Inside>> {
-            let mut linker = Linker::new(&engine);
+            let mut linker = Linker::new(&shared.engine);
             bindings::Provider::add_to_linker::<_, HasSelf<_>>(&mut linker, |inside| inside)?;
             if wasi {
                 wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
@@ -101,21 +145,7 @@ impl Engine {
         };
         let linker = link(false).map_err(|e| format!("{e:#}"))?;
         let wasi_linker = link(true).map_err(|e| format!("{e:#}"))?;
-        let stop = Arc::new(AtomicBool::new(false));
-        // A thread of its own: a task would not tick while every thread of the runtime is inside a guest.
-        let ticker = std::thread::Builder::new()
-            .name("epoch".to_owned())
-            .spawn({
-                let (engine, stop) = (engine.clone(), stop.clone());
-                move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        std::thread::park_timeout(EPOCH_TICK);
-                        engine.increment_epoch();
-                    }
-                }
-            })
-            .map_err(|e| format!("cannot start the clock's thread: {e}"))?;
-        Ok(Self { engine, linker, wasi_linker, limits: Arc::new(limits), stop, ticker: Some(ticker) })
+        Ok(Self { shared, linker, wasi_linker, limits: Arc::new(limits) })
     }
 
     pub fn limits(&self) -> &PluginLimits {
@@ -131,7 +161,7 @@ impl Engine {
         let component = worlds::componentize(bytes)?;
         let fit = worlds::check(&component)?;
         let compiled = |e: wasmtime::Error| LoadError::Compile(instance::cut(&format!("{e:#}"), 1_000).to_owned());
-        let component = Component::new(&self.engine, &component).map_err(compiled)?;
+        let component = self.shared.compile(&component).map_err(compiled)?;
         let exports = exports(&component, &fit).map_err(LoadError::Compile)?;
         let linker = if fit.wasi { &self.wasi_linker } else { &self.linker };
         let pre = linker.instantiate_pre(&component).map_err(compiled)?;
@@ -146,6 +176,7 @@ impl Engine {
                 pre,
                 exports,
                 fit,
+                _compiled: component,
                 description,
                 digest: Digest::of(bytes),
                 size,
@@ -166,17 +197,6 @@ impl Engine {
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
             Err(LoadError::Compile(format!("the compiler panicked: {text}")))
         })
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(ticker) = self.ticker.take() {
-            ticker.thread().unpark();
-            // It runs no code that can panic, and there is nobody to tell.
-            let _ = ticker.join();
-        }
     }
 }
 
@@ -241,6 +261,8 @@ struct Inner {
     pre: InstancePre<instance::Inside>,
     exports: instance::Exports,
     fit: Fit,
+    /// For whoever loads the same content meanwhile.
+    _compiled: Arc<Component>,
     description: Description,
     digest: Digest,
     size: usize,
