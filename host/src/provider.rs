@@ -10,12 +10,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::{ProviderConfig, Transport};
-use crate::description::Bucket;
+use crate::description::{Bucket, Description};
 use crate::logic::schedule::{ScheduleConfig, phase_of};
 use crate::logic::session::{Heartbeat, HeartbeatWhen, SessionConfig};
 use crate::logic::shard::assign;
 use crate::observation::Key;
-use crate::origin::Grants;
+use crate::origin::{Grants, Origin};
 use crate::plugin::{Configured, Plugin};
 use crate::secret::Secrets;
 use crate::status::{ProviderStatus, Status};
@@ -90,9 +90,8 @@ impl Provider {
         let ids = wanted_ids(&plugin, &config)?;
         let grants =
             Grants::new(description.origins.clone(), config.allow_origins.clone(), config.redirect_origins.clone());
-        let described = description.mirrors.iter();
-        let described = described.filter(|(of, _)| !config.mirrors.iter().any(|(written, _)| written == of));
-        let grants = Arc::new(grants.with_mirrors(config.mirrors.iter().chain(described).cloned().collect()));
+        let described = described_mirrors(description, &config);
+        let grants = Arc::new(grants.with_mirrors(config.mirrors.iter().cloned().chain(described).collect()));
         let secrets = Arc::new(secrets(&plugin, &config)?);
         let network = Network::new(&config.network)?;
         let max_body = config.http.max_body;
@@ -314,6 +313,21 @@ impl Provider {
         }
         self.parts.slots.notify();
     }
+}
+
+/// The plugin's mirrors, but for those of origins whose mirrors the operator wrote. Whoever sends an origin elsewhere does
+/// not want its mirrors in the open instead: of those only the ones that are sent elsewhere, too, remain.
+fn described_mirrors(description: &Description, config: &ProviderConfig) -> Vec<(Origin, Vec<Origin>)> {
+    let redirected = |origin: &Origin| config.redirect_origins.iter().any(|(from, _)| from == origin);
+    let written = |origin: &Origin| config.mirrors.iter().any(|(of, _)| of == origin);
+    let mirrors = description.mirrors.iter().filter(|(of, _)| !written(of)).cloned();
+    mirrors
+        .map(|(of, mut instead)| {
+            let is_sent_elsewhere = redirected(&of);
+            instead.retain(|origin| !is_sent_elsewhere || redirected(origin));
+            (of, instead)
+        })
+        .collect()
 }
 
 /// When the connection of a number starts, of so many: one after another, and never minutes later.

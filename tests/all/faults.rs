@@ -139,6 +139,28 @@ async fn keys_that_nobody_asked_for_are_counted_and_dropped() {
     }
 }
 
+/// Messages that never arrived count with the id that the plugin names. A number that cannot be does not drown the
+/// others.
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_are_counted_with_their_id() {
+    let script = |mut peer: feedgate_tests::Peer| async move {
+        let _ = peer.recv().await;
+        for frame in ["gap 0 3", "gap 0 2", "gap 7000 9", "gap 1 18446744073709551615", "0 1.50"] {
+            let _ = peer.send(frame).await;
+        }
+        peer.gone().await;
+    };
+    let venue = ScriptedWs::start(script).await.expect("a free port");
+    let running = Running::start(&section("p", "websocket", &venue.origin(), "{}"), &["guest"]).await;
+    let reading = running.value("p", "a", "1.50").await;
+    assert_eq!((reading.missed, running.outcomes("p", "unknown-key")), (5, 1));
+    let most = running.read("p", "b").map(|reading| reading.missed).unwrap_or_default();
+    assert!(most > 5 && most < u64::MAX, "{most}");
+    assert!(running.status().render_metrics().contains("feedgate_id_missed{provider=\"p\",id=\"a\"} 5"));
+    assert_eq!(venue.connects(), 1, "nothing was worth a connection");
+    running.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn values_of_every_type_are_kept() {
     for (how, expected) in [("text", "Text(\"1.50\")"), ("flag", "Flag(false)"), ("bytes", "Bytes([49, 46, 53, 48])")] {

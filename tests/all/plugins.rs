@@ -83,7 +83,7 @@ fn observed(events: &[Json]) -> Vec<(String, String, Option<u64>)> {
     let text = |event: &Json, field: &str| event[field].as_str().unwrap_or_default().to_owned();
     for event in events {
         let kind = text(event, "event");
-        assert!(!["malformed", "error", "trap"].contains(&kind.as_str()), "{event}");
+        assert!(!["malformed", "error", "trap", "gap"].contains(&kind.as_str()), "{event}");
     }
     let values = events.iter().filter(|event| event["event"] == "observed");
     values.map(|event| (text(event, "id"), text(event, "value"), event["sequence"].as_u64())).collect()

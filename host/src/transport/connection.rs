@@ -621,7 +621,9 @@ impl<O: OpenCodec> Connection<O> {
             Some((origin, place)) if failed => self.setup.places.failed(origin, *place, Some(wait)),
             _ => false,
         };
-        if !wait.is_zero() && !elsewhere {
+        // Mirrors count against the same limits: who was too quick at one is too quick at all.
+        let too_quick = matches!(trouble, Some(Trouble::RateLimited | Trouble::Banned));
+        if !wait.is_zero() && (too_quick || !elsewhere) {
             self.session.handle_retry_after(now(), wait);
         }
     }

@@ -5,8 +5,8 @@ mod poll;
 mod stream;
 
 use feedgate_sdk::{
-    Action, Bucket, Description, HttpLimits, Ids, Plugin, Rejection, Scope, SettingsError, Subscription, ValueKind,
-    WebsocketLimits, settings,
+    Action, Bucket, Description, HttpLimits, Ids, Mirror, Plugin, Rejection, Scope, SettingsError, Subscription,
+    ValueKind, WebsocketLimits, settings,
 };
 use serde::Deserialize;
 
@@ -46,6 +46,7 @@ impl Plugin for Binance {
             summary: "Binance spot: the last price, or half way between best bid and best ask".to_owned(),
             documentation: "https://developers.binance.com/docs/binance-spot-api-docs".to_owned(),
             origins: vec![stream::ORIGIN.to_owned(), poll::ORIGIN.to_owned()],
+            mirrors: vec![mirror(stream::ORIGIN, &stream::MIRRORS), mirror(poll::ORIGIN, &poll::MIRRORS)],
             values: vec![ValueKind::LastTrade, ValueKind::Mid],
             default_ids: vec!["BTCUSDT".to_owned(), "ETHUSDT".to_owned()],
             settings_schema: include_str!("settings.json").to_owned(),
@@ -102,6 +103,10 @@ impl Plugin for Binance {
         };
         Ok((plugin, kind))
     }
+}
+
+fn mirror(origin: &str, instead: &[&str]) -> Mirror {
+    Mirror { origin: origin.to_owned(), instead: instead.iter().map(|&origin| origin.to_owned()).collect() }
 }
 
 /// The ids that cannot be symbols. One of them would cost its whole message or request.

@@ -14,6 +14,15 @@ use serde_json::value::RawValue;
 use crate::{Binance, Price, impossible};
 
 pub(crate) const ORIGIN: &str = "https://api.binance.com";
+/// The last one has market data only.
+pub(crate) const MIRRORS: [&str; 6] = [
+    "https://api-gcp.binance.com",
+    "https://api1.binance.com",
+    "https://api2.binance.com",
+    "https://api3.binance.com",
+    "https://api4.binance.com",
+    "https://data-api.binance.vision",
+];
 
 /// What of a URL is left for symbols, so that the whole stays below the 2048 bytes that everything on the way takes.
 const ROOM: usize = 1_900;

@@ -15,6 +15,8 @@ use serde_json::{json, value::RawValue};
 use crate::{Binance, Price, impossible};
 
 pub(crate) const ORIGIN: &str = "wss://stream.binance.com:9443";
+/// The same at another port; market data only.
+pub(crate) const MIRRORS: [&str; 2] = ["wss://stream.binance.com", "wss://data-stream.binance.vision"];
 
 /// The venue announces its restarts ten minutes ahead. Five leave time for a second attempt.
 const SHUTDOWN_MS: u32 = 300_000;

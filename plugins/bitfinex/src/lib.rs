@@ -21,6 +21,8 @@ struct Bitfinex {
     configured: bool,
     /// What the venue has agreed to add to each message.
     extras: Extras,
+    /// The number of the newest message, of whatever channel.
+    newest: Option<u64>,
     /// The symbol of each channel that carries a ticker.
     channels: BTreeMap<u64, String>,
     /// Symbols that were given up before the venue had named their channel.
@@ -75,6 +77,7 @@ impl Plugin for Bitfinex {
             ids: Ids::new(str::to_owned),
             configured: false,
             extras: Extras::default(),
+            newest: None,
             channels: BTreeMap::new(),
             leaving: BTreeSet::new(),
         };

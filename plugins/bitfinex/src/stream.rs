@@ -27,6 +27,9 @@ const FIELDS: usize = 10;
 /// The venue says that maintenance takes two minutes at most.
 const MAINTENANCE_MS: u32 = 120_000;
 
+/// A payload by itself: nothing happened on the channel.
+const HEARTBEAT: &str = r#""hb""#;
+
 /// What follows the payload of each message.
 #[derive(Default)]
 pub(crate) struct Extras {
@@ -51,6 +54,13 @@ impl Extras {
             None
         };
         Ok((sequence, time))
+    }
+
+    /// The sequence number of a message of any channel. A kind, as of trades (`"te"`), stands before its payload.
+    fn number(&self, payload: &RawValue, extras: &[&RawValue]) -> Option<u64> {
+        let has_kind = payload.get().starts_with('"') && payload.get() != HEARTBEAT;
+        let number = extras.get(usize::from(has_kind)).filter(|_| self.sequence)?;
+        number.get().parse().ok()
     }
 }
 
@@ -146,18 +156,31 @@ impl Bitfinex {
         self.channels.iter().find(|(_, of)| *of == symbol).map(|(channel, _)| *channel)
     }
 
+    /// Messages of a connection are numbered one by one, over all channels; the first one may have any number.
+    fn count(&mut self, number: u64, events: &mut Events) {
+        // One that comes late, or twice, leaves none out.
+        let missing = self.newest.map_or(0, |newest| number.saturating_sub(newest.saturating_add(1)));
+        if missing > 0 {
+            events.gap(None, missing);
+        }
+        self.newest = self.newest.max(Some(number));
+    }
+
     /// A message of a channel: its number, its payload and the extras.
-    fn message(&self, parts: &[&RawValue], events: &mut Events) -> Result<(), Malformed> {
+    fn message(&mut self, parts: &[&RawValue], events: &mut Events) -> Result<(), Malformed> {
         let [channel, payload, extras @ ..] = parts else {
             return Err(Malformed::new("a channel's message without a payload"));
         };
+        if let Some(number) = self.extras.number(payload, extras) {
+            self.count(number, events);
+        }
         let channel: u64 = serde_json::from_str(channel.get())?;
         // Other channels are not read at all: their arrays mean other things.
         let Some(symbol) = self.channels.get(&channel) else {
             return Ok(());
         };
         let keys = self.ids.keys(symbol);
-        if payload.get() == r#""hb""# {
+        if payload.get() == HEARTBEAT {
             keys.iter().for_each(|&key| events.unchanged(key));
             return Ok(());
         }

@@ -18,6 +18,8 @@ struct Coinbase {
     /// By product, in capitals.
     ids: Ids,
     hears_heartbeats: bool,
+    /// The number of the newest message, of whatever channel.
+    newest: Option<u64>,
     /// Products that were asked for and neither confirmed nor refused.
     waiting: BTreeSet<String>,
     /// Products that are asked for one at a time because an error did not say whom it meant; the first one is under
@@ -84,6 +86,7 @@ impl Plugin for Coinbase {
         let plugin = Self {
             ids: Ids::new(str::to_uppercase),
             hears_heartbeats: false,
+            newest: None,
             waiting: BTreeSet::new(),
             alone: VecDeque::new(),
             reported: BTreeMap::new(),

@@ -90,6 +90,9 @@ impl WebSocket for Coinbase {
             self.refused(message.message.as_deref().unwrap_or("no reason given"), events);
             return Ok(());
         }
+        if let Some(number) = message.sequence_num {
+            self.count(number, events);
+        }
         let parts = message.events.unwrap_or_default();
         match message.channel.as_deref() {
             Some("ticker") => {
@@ -109,6 +112,16 @@ impl WebSocket for Coinbase {
 }
 
 impl Coinbase {
+    /// Messages of a connection are numbered one by one, over all channels; the first one may have any number.
+    fn count(&mut self, number: u64, events: &mut Events) {
+        // One that comes late, or twice, leaves none out.
+        let missing = self.newest.map_or(0, |newest| number.saturating_sub(newest.saturating_add(1)));
+        if missing > 0 {
+            events.gap(None, missing);
+        }
+        self.newest = self.newest.max(Some(number));
+    }
+
     /// Reads every ticker of a message. One that cannot be read does not cost the others.
     fn tickers(
         &self,

@@ -2,10 +2,8 @@
 
 mod stream;
 
-use std::collections::BTreeMap;
-
 use feedgate_sdk::{
-    Action, Bucket, Description, Ids, Plugin, Scope, SettingsError, ValueKind, WebsocketLimits, settings,
+    Action, Bucket, Description, Ids, Plugin, Requests, Scope, SettingsError, ValueKind, WebsocketLimits, settings,
 };
 use serde::Deserialize;
 
@@ -15,9 +13,7 @@ feedgate_sdk::websocket_provider!(CryptoCom);
 struct CryptoCom {
     /// By instrument, in capitals.
     ids: Ids,
-    last_request: i64,
-    /// Instruments that wait for their answer, and the request that asked for them.
-    waiting: BTreeMap<String, i64>,
+    requests: Requests,
 }
 
 #[derive(Deserialize)]
@@ -59,7 +55,7 @@ impl Plugin for CryptoCom {
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
         let Settings {} = settings::parse(settings)?;
-        let plugin = Self { ids: Ids::new(str::to_uppercase), last_request: 0, waiting: BTreeMap::new() };
+        let plugin = Self { ids: Ids::new(str::to_uppercase), requests: Requests::default() };
         Ok((plugin, ValueKind::LastTrade))
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
+    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
     WebSocket,
     json::{Number, object},
     log,
@@ -80,16 +80,20 @@ impl WebSocket for CryptoCom {
             subscriptions.iter().map(|subscription| self.ids.add(subscription).to_owned()).collect();
         instruments.sort_unstable();
         instruments.dedup();
-        let frame = self.request("subscribe", &instruments);
-        self.waiting.extend(instruments.into_iter().map(|instrument| (instrument, self.last_request)));
-        Ok(vec![frame])
+        let number = self.requests.wait(subscriptions.iter().map(|subscription| subscription.key).collect());
+        Ok(vec![request(number, "subscribe", &instruments)])
     }
 
     fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        for subscription in subscriptions {
+            self.requests.settle(subscription.key);
+        }
         let unused: Vec<String> =
             subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
-        self.waiting.retain(|instrument, _| !unused.contains(instrument));
-        Ok(if unused.is_empty() { Vec::new() } else { vec![self.request("unsubscribe", &unused)] })
+        if unused.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![request(self.requests.number(), "unsubscribe", &unused)])
     }
 
     fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
@@ -110,9 +114,7 @@ impl WebSocket for CryptoCom {
                 }
                 // An answer to a whole request, as the venue gave it to all channels once.
                 (None, None) => {
-                    for instrument in self.open(message.id) {
-                        self.accepted(&instrument, events);
-                    }
+                    self.answered(&message).into_iter().for_each(|key| events.subscribed(key));
                 }
             },
             _ => {}
@@ -122,21 +124,17 @@ impl WebSocket for CryptoCom {
 }
 
 impl CryptoCom {
-    fn request(&mut self, method: &str, instruments: &[String]) -> Frame {
-        self.last_request += 1;
-        let channels: Vec<String> = instruments.iter().map(|instrument| format!("{CHANNEL}{instrument}")).collect();
-        Frame::json(&json!({ "id": self.last_request, "method": method, "params": { "channels": channels } }))
-    }
-
-    /// The instruments of a request that wait for their answer.
-    fn open(&self, request: Option<i64>) -> Vec<String> {
-        let open = self.waiting.iter().filter(|(_, of)| Some(**of) == request);
-        open.map(|(instrument, _)| instrument.clone()).collect()
+    /// The keys of the request that a message answers, but for those that have their answer.
+    fn answered(&mut self, message: &Message<'_>) -> Vec<Key> {
+        let number = message.id.and_then(|id| u64::try_from(id).ok());
+        number.map(|number| self.requests.answered(number)).unwrap_or_default()
     }
 
     fn accepted(&mut self, instrument: &str, events: &mut Events) {
-        if self.waiting.remove(instrument).is_some() {
-            self.ids.keys(instrument).iter().for_each(|&key| events.subscribed(key));
+        for &key in self.ids.keys(instrument) {
+            if self.requests.settle(key) {
+                events.subscribed(key);
+            }
         }
     }
 
@@ -178,16 +176,26 @@ impl CryptoCom {
         // Invalid request, missing argument. Others, such as too many requests or channels, may pass.
         let unknown = matches!(code, 40003 | 40004);
         let named = message.channel.as_deref().and_then(|channel| channel.strip_prefix(CHANNEL));
-        let refused = named.map_or_else(|| self.open(message.id), |instrument| vec![instrument.to_owned()]);
-        let permanent = unknown && refused.len() == 1;
+        let (refused, alone) = match named {
+            Some(instrument) => (self.ids.keys(instrument).to_vec(), true),
+            None => {
+                let keys = self.answered(message);
+                let alone = keys.len() == 1;
+                (keys, alone)
+            }
+        };
+        let permanent = unknown && alone;
         if refused.is_empty() {
             log(Level::Warn, &format!("an error of the venue that fits no subscription: {reason}"));
         }
-        for instrument in refused {
-            self.waiting.remove(&instrument);
-            for &key in self.ids.keys(&instrument) {
-                events.rejected(Rejection { key, reason: reason.clone(), permanent });
-            }
+        for key in refused {
+            self.requests.settle(key);
+            events.rejected(Rejection { key, reason: reason.clone(), permanent });
         }
     }
+}
+
+fn request(number: u64, method: &str, instruments: &[String]) -> Frame {
+    let channels: Vec<String> = instruments.iter().map(|instrument| format!("{CHANNEL}{instrument}")).collect();
+    Frame::json(&json!({ "id": number, "method": method, "params": { "channels": channels } }))
 }

@@ -5,10 +5,9 @@ mod pair;
 mod poll;
 mod stream;
 
-use std::collections::BTreeMap;
-
 use feedgate_sdk::{
-    Action, Bucket, Description, HttpLimits, Ids, Plugin, Scope, SettingsError, ValueKind, WebsocketLimits, settings,
+    Action, Bucket, Description, HttpLimits, Ids, Plugin, Requests, Scope, SettingsError, ValueKind, WebsocketLimits,
+    settings,
 };
 use serde::Deserialize;
 
@@ -22,9 +21,7 @@ struct Kraken {
     streamed: Ids,
     /// By the names of the REST API, without their old prefixes: `XBTUSD`.
     polled: Ids,
-    last_request: u64,
-    /// Symbols that wait for their answer, and the request that asked for them.
-    waiting: BTreeMap<String, u64>,
+    requests: Requests,
     batches: Batches,
 }
 
@@ -77,8 +74,7 @@ impl Plugin for Kraken {
         let plugin = Self {
             streamed: Ids::new(pair::for_stream),
             polled: Ids::new(pair::for_rest),
-            last_request: 0,
-            waiting: BTreeMap::new(),
+            requests: Requests::default(),
             batches: Batches::default(),
         };
         Ok((plugin, ValueKind::LastTrade))

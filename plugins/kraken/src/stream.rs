@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, WebSocket,
+    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, WebSocket,
     json::{Number, object},
     log, rfc3339,
     websocket::{Reconnect, Step},
 };
 use serde::{Deserialize, de::IgnoredAny};
-use serde_json::{json, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
 use crate::Kraken;
 
@@ -81,19 +81,21 @@ impl WebSocket for Kraken {
         symbols.sort_unstable();
         symbols.dedup();
         let params = json!({ "channel": "ticker", "event_trigger": "trades", "snapshot": true, "symbol": symbols });
-        let frame = self.request("subscribe", &params);
-        self.waiting.extend(symbols.into_iter().map(|symbol| (symbol, self.last_request)));
-        Ok(vec![frame])
+        let number = self.requests.wait(subscriptions.iter().map(|subscription| subscription.key).collect());
+        Ok(vec![request(number, "subscribe", &params)])
     }
 
     fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        for subscription in subscriptions {
+            self.requests.settle(subscription.key);
+        }
         let unused: Vec<String> =
             subscriptions.iter().filter_map(|subscription| self.streamed.remove(subscription)).collect();
-        self.waiting.retain(|symbol, _| !unused.contains(symbol));
         if unused.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(vec![self.request("unsubscribe", &json!({ "channel": "ticker", "symbol": unused }))])
+        let params = json!({ "channel": "ticker", "symbol": unused });
+        Ok(vec![request(self.requests.number(), "unsubscribe", &params)])
     }
 
     fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
@@ -126,11 +128,6 @@ impl WebSocket for Kraken {
 }
 
 impl Kraken {
-    fn request(&mut self, method: &str, params: &serde_json::Value) -> Frame {
-        self.last_request += 1;
-        Frame::json(&json!({ "method": method, "params": params, "req_id": self.last_request }))
-    }
-
     /// Reads every ticker of a message. One that cannot be read does not cost the others.
     fn tickers(&self, tickers: Vec<&RawValue>, events: &mut Events) -> Result<(), Malformed> {
         let mut first_fault = Ok(());
@@ -168,12 +165,11 @@ impl Kraken {
         let reason = message.error.as_deref().unwrap_or("no reason given");
         match (&message.symbol, message.req_id) {
             (Some(symbol), _) if reason.contains("Already subscribed") => self.accepted(symbol, events),
-            (Some(symbol), _) => self.refused(symbol, reason, events),
-            (None, Some(request)) => {
-                let open = self.waiting.iter().filter(|(_, of)| **of == request);
-                for symbol in open.map(|(symbol, _)| symbol.clone()).collect::<Vec<_>>() {
-                    self.refused(&symbol, reason, events);
-                }
+            (Some(symbol), _) => self.refused(self.streamed.keys(symbol).to_vec(), reason, events),
+            // The whole request, but for those of it that have their answer.
+            (None, Some(number)) => {
+                let keys = self.requests.answered(number);
+                self.refused(keys, reason, events);
             }
             (None, None) => log(Level::Warn, &format!("an error of the venue that fits no subscription: {reason}")),
         }
@@ -181,18 +177,22 @@ impl Kraken {
     }
 
     fn accepted(&mut self, symbol: &str, events: &mut Events) {
-        self.waiting.remove(symbol);
         for &key in self.streamed.keys(symbol) {
+            self.requests.settle(key);
             events.subscribed(key);
         }
     }
 
-    fn refused(&mut self, symbol: &str, reason: &str, events: &mut Events) {
-        self.waiting.remove(symbol);
+    fn refused(&mut self, keys: Vec<Key>, reason: &str, events: &mut Events) {
         // Other reasons, such as too many messages, say nothing against the pair.
         let permanent = reason.contains("not supported");
-        for &key in self.streamed.keys(symbol) {
+        for key in keys {
+            self.requests.settle(key);
             events.rejected(Rejection { key, reason: reason.to_owned(), permanent });
         }
     }
+}
+
+fn request(number: u64, method: &str, params: &Value) -> Frame {
+    Frame::json(&json!({ "method": method, "params": params, "req_id": number }))
 }

@@ -2,11 +2,9 @@
 
 mod stream;
 
-use std::collections::BTreeMap;
-
 use feedgate_sdk::{
-    Action, Bucket, Description, Heartbeat, HeartbeatWhen, Ids, Mirror, Plugin, Scope, SettingsError, ValueKind,
-    WebsocketLimits, settings,
+    Action, Bucket, Description, Heartbeat, HeartbeatWhen, Ids, Mirror, Plugin, Requests, Scope, SettingsError,
+    ValueKind, WebsocketLimits, settings,
 };
 use serde::Deserialize;
 
@@ -16,9 +14,7 @@ feedgate_sdk::websocket_provider!(Okx);
 struct Okx {
     /// By instrument, in capitals.
     ids: Ids,
-    last_request: u64,
-    /// Instruments that wait for their answer, and the request that asked for them.
-    waiting: BTreeMap<String, u64>,
+    requests: Requests,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +65,7 @@ impl Plugin for Okx {
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
         let Settings {} = settings::parse(settings)?;
-        let plugin = Self { ids: Ids::new(str::to_uppercase), last_request: 0, waiting: BTreeMap::new() };
+        let plugin = Self { ids: Ids::new(str::to_uppercase), requests: Requests::default() };
         Ok((plugin, ValueKind::LastTrade))
     }
 }

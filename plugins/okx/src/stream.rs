@@ -87,16 +87,20 @@ impl WebSocket for Okx {
             subscriptions.iter().map(|subscription| self.ids.add(subscription).to_owned()).collect();
         instruments.sort_unstable();
         instruments.dedup();
-        let frame = self.request("subscribe", &instruments);
-        self.waiting.extend(instruments.into_iter().map(|instrument| (instrument, self.last_request)));
-        Ok(vec![frame])
+        let number = self.requests.wait(subscriptions.iter().map(|subscription| subscription.key).collect());
+        Ok(vec![request(number, "subscribe", &instruments)])
     }
 
     fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
+        for subscription in subscriptions {
+            self.requests.settle(subscription.key);
+        }
         let unused: Vec<String> =
             subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
-        self.waiting.retain(|instrument, _| !unused.contains(instrument));
-        Ok(if unused.is_empty() { Vec::new() } else { vec![self.request("unsubscribe", &unused)] })
+        if unused.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![request(self.requests.number(), "unsubscribe", &unused)])
     }
 
     fn heartbeat(&mut self, _: &Context) -> Vec<Frame> {
@@ -115,8 +119,10 @@ impl WebSocket for Okx {
             Some("subscribe") => {
                 let arg: Arg<'_> = object(message.arg.ok_or(Malformed::new("an answer without `arg`"))?.get())?;
                 if let (CHANNEL, Some(instrument)) = (&*arg.channel, &arg.instrument) {
-                    self.waiting.remove(&**instrument);
-                    self.ids.keys(instrument).iter().for_each(|&key| events.subscribed(key));
+                    for &key in self.ids.keys(instrument) {
+                        self.requests.settle(key);
+                        events.subscribed(key);
+                    }
                 }
                 Ok(())
             }
@@ -136,13 +142,6 @@ impl WebSocket for Okx {
 }
 
 impl Okx {
-    fn request(&mut self, operation: &str, instruments: &[String]) -> Frame {
-        self.last_request += 1;
-        let args: Vec<Value> =
-            instruments.iter().map(|instrument| json!({ "channel": CHANNEL, "instId": instrument })).collect();
-        Frame::json(&json!({ "id": self.last_request.to_string(), "op": operation, "args": args }))
-    }
-
     fn push(&self, message: &Message<'_>, events: &mut Events) -> Result<(), Malformed> {
         let Some(arg) = message.arg else { return Ok(()) };
         if object::<Arg<'_>>(arg.get())?.channel != CHANNEL {
@@ -179,25 +178,28 @@ impl Okx {
         let words = message.msg.as_deref().unwrap_or("no reason given");
         let reason = format!("{words} (code {code})");
         let (refused, permanent) = match named(words) {
-            Some(instrument) => (vec![instrument.to_owned()], code == UNKNOWN),
+            Some(instrument) => (self.ids.keys(instrument).to_vec(), code == UNKNOWN),
             None => {
-                let request = message.id.as_ref().and_then(|id| id.parse::<u64>().ok());
-                let open = self.waiting.iter().filter(|(_, of)| Some(**of) == request);
-                let open: Vec<String> = open.map(|(instrument, _)| instrument.clone()).collect();
-                let alone = open.len() == 1;
-                (open, alone && code == UNKNOWN)
+                let number = message.id.as_ref().and_then(|id| id.parse().ok());
+                let keys = number.map(|number| self.requests.answered(number)).unwrap_or_default();
+                let alone = keys.len() == 1;
+                (keys, alone && code == UNKNOWN)
             }
         };
         if refused.is_empty() {
             log(Level::Warn, &format!("an error of the venue that fits no subscription: {reason}"));
         }
-        for instrument in refused {
-            self.waiting.remove(&instrument);
-            for &key in self.ids.keys(&instrument) {
-                events.rejected(Rejection { key, reason: reason.clone(), permanent });
-            }
+        for key in refused {
+            self.requests.settle(key);
+            events.rejected(Rejection { key, reason: reason.clone(), permanent });
         }
     }
+}
+
+fn request(number: u64, operation: &str, instruments: &[String]) -> Frame {
+    let args: Vec<Value> =
+        instruments.iter().map(|instrument| json!({ "channel": CHANNEL, "instId": instrument })).collect();
+    Frame::json(&json!({ "id": number.to_string(), "op": operation, "args": args }))
 }
 
 /// The instrument in `… channel:tickers,instId:NOPE-USDT doesn't exist …`. Words that repeat a request as JSON have the

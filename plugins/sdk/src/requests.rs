@@ -30,6 +30,17 @@ impl Requests {
         self.waiting.remove(&number).unwrap_or_default()
     }
 
+    /// One key has its answer, or was given up: no later answer to its request is about it. Whether it was waiting.
+    pub fn settle(&mut self, key: Key) -> bool {
+        let mut was_waiting = false;
+        self.waiting.retain(|_, keys| {
+            was_waiting |= keys.contains(&key);
+            keys.retain(|&waiting| waiting != key);
+            !keys.is_empty()
+        });
+        was_waiting
+    }
+
     /// Each waiting request, oldest first.
     pub fn waiting(&self) -> impl Iterator<Item = (u64, &[Key])> {
         self.waiting.iter().map(|(number, keys)| (*number, keys.as_slice()))
@@ -52,6 +63,16 @@ mod tests {
         assert_eq!((requests.wait(vec![7, 8]), requests.number(), requests.wait(vec![9])), (1, 2, 3));
         assert_eq!(requests.waiting().collect::<Vec<_>>(), [(1, &[7, 8][..]), (3, &[9])]);
         assert_eq!((requests.answered(1), requests.answered(1), requests.answered(2)), (vec![7, 8], vec![], vec![]));
+    }
+
+    #[test]
+    fn a_key_that_is_settled_is_no_part_of_its_request() {
+        let mut requests = Requests::default();
+        requests.wait(vec![7, 8]);
+        requests.wait(vec![8]);
+        assert_eq!((requests.settle(8), requests.settle(8), requests.settle(9)), (true, false, false));
+        assert_eq!(requests.waiting().collect::<Vec<_>>(), [(1, &[7][..])]);
+        assert_eq!((requests.answered(1), requests.answered(2)), (vec![7], vec![]));
     }
 
     #[test]

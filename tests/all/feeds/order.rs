@@ -114,8 +114,8 @@ async fn older_data_never_overwrites_newer() {
     daemon.stop().await;
 }
 
-/// A venue's numbers begin anew on a new connection and must not be taken for old ones. Gaps are no reason to stop:
-/// prices are whole each time.
+/// A venue's numbers begin anew on a new connection and must not be taken for old ones. Gaps are counted and no reason to
+/// stop: prices are whole each time.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sequence_may_begin_anew_after_a_reconnect_and_may_have_gaps() {
     let mut config = String::new();
@@ -138,6 +138,12 @@ async fn a_sequence_may_begin_anew_after_a_reconnect_and_may_have_gaps() {
         }
         assert_eq!(daemon.outcomes(&with_gaps, "older") + daemon.outcomes(&with_gaps, "duplicate"), 0, "{name}");
         assert_eq!(gaps.stats().connects, 1, "{name}");
+        // One message is left out before each that comes.
+        daemon.until(&format!("{with_gaps}: gaps are counted"), |_| daemon.outcomes(&with_gaps, "missed") >= 2).await;
+        let series = |cause: &str| format!("feedgate_outcomes_total{{provider=\"{with_gaps}\",cause=\"{cause}\"}}");
+        assert!(daemon.status().render_metrics().contains(&series("missed")), "{name}");
+        // They are the connection's, not the id's.
+        assert_eq!(daemon.read(&with_gaps, id).map(|reading| reading.missed), Some(0), "{name}");
 
         let sequence = || daemon.read(name, id).and_then(|reading| reading.held?.sequence).unwrap_or_default();
         daemon.until("the numbers have grown", |_| sequence() > 1_000).await;
@@ -147,6 +153,7 @@ async fn a_sequence_may_begin_anew_after_a_reconnect_and_may_have_gaps() {
         counting.push_price(id, "2.50");
         daemon.value(name, id, "2.50").await;
         assert!(sequence() < before, "{name} goes on counting: the test is void");
+        assert_eq!(daemon.outcomes(name, "missed"), 0, "{name}");
     }
     daemon.stop().await;
 }

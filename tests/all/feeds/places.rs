@@ -43,6 +43,62 @@ async fn a_failing_place_rests_and_its_mirror_serves() {
     }
 }
 
+/// The mirrors that the plugin describes, in its order, without a word of the operator. Whoever sends an origin elsewhere
+/// does not find himself at its mirrors in the open.
+#[tokio::test(flavor = "multi_thread")]
+async fn described_mirrors_serve_unless_their_origin_was_sent_elsewhere() {
+    let rows = [
+        ("ws", "websocket", "wss://stream.binance.com:9443", "wss://stream.binance.com"),
+        ("http", "http", "https://api.binance.com", "https://api-gcp.binance.com"),
+    ];
+    let mut config = String::new();
+    let mut venues = Vec::new();
+    for (name, transport, origin, mirror) in rows {
+        let (bad, good) =
+            (venue(Kind::Binance, Options::default()).await, venue(Kind::Binance, Options::default()).await);
+        bad.set_fault(Fault::Refuse);
+        let to = |venue: &feedgate_tests::Venue| {
+            venue.origins().into_iter().find(|(real, _)| real == origin).expect("it is its first").1
+        };
+        let more = format!(
+            "transports = [\"{transport}\"]\nwebsocket = {{ backoff_first_ms = 20, backoff_max_ms = 40 }}\n\
+             http = {{ poll_interval_ms = 100, backoff_first_ms = 20, backoff_max_ms = 40 }}"
+        );
+        let redirects =
+            format!("redirect_origins = {{ \"{origin}\" = \"{}\", \"{mirror}\" = \"{}\" }}", to(&bad), to(&good));
+        config += &redirected_section(name, "binance", &redirects, &more);
+        let redirects = format!("redirect_origins = {{ \"{origin}\" = \"{}\" }}", to(&bad));
+        config += &redirected_section(&format!("{name}-alone"), "binance", &redirects, &more);
+        venues.push((name, bad, good));
+    }
+    let daemon = Running::start(&config, &["binance"]).await;
+    for (name, bad, good) in &venues {
+        daemon.state(name, "BTCUSDT", State::Fresh).await;
+        daemon.until("the bad one is tried again and again", |_| bad.stats().accepts >= 4).await;
+        let alone = format!("{name}-alone");
+        let reading = daemon.read(&alone, "BTCUSDT").expect("it is asked for");
+        assert!(reading.held.is_none(), "{alone}: {reading:?}");
+        assert!(good.stats().accepts > 0, "{name}");
+    }
+    daemon.stop().await;
+}
+
+/// Mirrors count against the same limits: who was too quick at one place does not go on at another.
+#[tokio::test(flavor = "multi_thread")]
+async fn retry_after_holds_for_the_mirrors_too() {
+    let venue = venue(Kind::Binance, Options::default()).await;
+    venue.set_fault(Fault::too_many_requests("1"));
+    let more = "websocket = { backoff_first_ms = 20, backoff_max_ms = 40 }";
+    let daemon = Running::start(&section("p", &venue, more), &["binance"]).await;
+    daemon.until("it was told", |_| connection(&daemon, "p").is_some_and(|c| c.failures == 1)).await;
+    let told = Instant::now();
+    venue.set_fault(Fault::None);
+    daemon.state("p", "BTCUSDT", State::Fresh).await;
+    assert!(told.elapsed() >= Duration::from_millis(800), "came back after {:?}", told.elapsed());
+    assert_eq!(venue.stats().accepts, 2);
+    daemon.stop().await;
+}
+
 /// A venue that does not want us is not asked every second; everybody can see what it is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_venue_that_refuses_us_is_left_alone_and_says_so_everywhere() {

@@ -170,6 +170,10 @@ impl WebSocket for Guest {
         match text.as_str() {
             "reconnect" => events.reconnect(Reconnect::Now),
             "echo" => events.reply(Frame::Text("echo".to_owned())),
+            _ if text.starts_with("gap ") => {
+                let (key, missing) = read(&text["gap ".len()..])?;
+                events.gap(Some(key), missing.parse().map_err(|_| Malformed::new("no number"))?);
+            }
             _ => {
                 let (key, value) = read(text)?;
                 observe(&self.settings.how, key, value, context, |observation| events.observed(observation));
