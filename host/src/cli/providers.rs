@@ -132,6 +132,11 @@ fn reason(provider: &Provider) -> String {
         }
         reasons.push(said);
     }
+    for connection in &provider.connections {
+        if let Some(phase) = &connection.successor {
+            reasons.push(format!("connection {} is being replaced, its successor is {phase}", connection.number));
+        }
+    }
     let unconfirmed: usize =
         provider.connections.iter().filter(|connection| is_open(connection)).map(|it| it.unconfirmed).sum();
     if unconfirmed > 0 {

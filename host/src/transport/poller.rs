@@ -309,14 +309,20 @@ impl<O: OpenCodec> Poller<O> {
             return self.setup.status.clear_trouble();
         }
         let Some((trouble, status)) = tally.trouble else { return };
-        let words = format!("the venue answered {status}");
-        self.setup.status.set_trouble(trouble, &words);
+        let failed = tally.failure.take();
+        let reason = match &failed {
+            Some(failure) => failure.reason.clone(),
+            None => format!("the venue answered with status {status}"),
+        };
+        self.setup.status.set_trouble(trouble, &reason);
+        let told = failed.as_ref().and_then(|failure| failure.retry_after);
         let wait = least_wait(trouble, self.setup.refused_wait);
-        if !wait.is_zero() {
+        tally.failure = if wait.is_zero() {
+            failed
+        } else {
             tally.leave = true;
-            let told = tally.failure.take().and_then(|failure| failure.retry_after).unwrap_or_default();
-            tally.failure = Some(Failure { reason: words, cause: "refused", retry_after: Some(wait.max(told)) });
-        }
+            Some(Failure { reason, cause: "refused", retry_after: Some(wait.max(told.unwrap_or_default())) })
+        };
     }
 
     /// The requests of this poll. Ids that the plugin refuses are dropped and the rest is asked for again.

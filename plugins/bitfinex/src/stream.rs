@@ -30,6 +30,9 @@ const MAINTENANCE_MS: u32 = 120_000;
 /// A payload by itself: nothing happened on the channel.
 const HEARTBEAT: &str = r#""hb""#;
 
+/// A channel of an unknown number is of no use to us; the others are, until a new connection serves.
+const LOST_CHANNEL_MS: u32 = 60_000;
+
 /// What follows the payload of each message.
 #[derive(Default)]
 pub(crate) struct Extras {
@@ -259,8 +262,12 @@ impl Bitfinex {
         };
         self.leaving.remove(&symbol);
         let running = self.channel_of(&symbol).is_some();
+        if code == 10301 && !running && !self.ids.keys(&symbol).is_empty() {
+            // The venue has a channel whose number was never understood here: only a new connection can tell it.
+            return events.reconnect(Reconnect::OverlapWithin(LOST_CHANNEL_MS));
+        }
         for &key in self.ids.keys(&symbol) {
-            if code == 10301 && running {
+            if code == 10301 {
                 // Subscribed already, as when two ids are one symbol.
                 events.subscribed(key);
             } else {

@@ -143,10 +143,9 @@ async fn a_node_that_stands_still_goes_stale() {
     for chain in &CHAINS {
         let (name, id) = (chain.kind.name(), chain.known[0]);
         daemon.state(name, id, State::Fresh).await;
-        let polls = || daemon.status().provider(name).info().poller.map_or(0, |poller| poller.polls);
-        let before = polls();
         daemon.state(name, id, State::Stale).await;
-        assert!(polls() > before, "{name}: it was asked in the meantime");
+        let polls = daemon.status().provider(name).info().poller.map_or(0, |poller| poller.polls);
+        assert!(polls > 1, "{name}: it was asked more than once");
     }
     daemon.stop().await;
     for server in servers {

@@ -41,7 +41,7 @@ fn faults() -> Vec<(&'static str, Fault, &'static [&'static str])> {
 async fn ill_and_well(feed: Feed, only: impl Fn(&str) -> bool) {
     let interval = if feed.kind == Kind::Binance { 100 } else { 700 };
     let more = format!(
-        "transports = [\"http\"]\nmax_age_ms = 800\nhttp = {{ poll_interval_ms = {interval}, timeout_ms = 300, \
+        "transports = [\"http\"]\nmax_age_ms = 800\nrefused_wait_ms = 100\nhttp = {{ poll_interval_ms = {interval}, timeout_ms = 300, \
          max_body_kib = 64, backoff_first_ms = 50, backoff_max_ms = 200 }}"
     );
     let mut config = String::new();
