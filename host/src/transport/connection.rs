@@ -293,9 +293,11 @@ impl<O: OpenCodec> Connection<O> {
         };
         let origin = admitted.origin.clone();
         self.place = Some((origin.clone(), place));
-        if place > 0 {
-            let host = admitted.url.host_str().unwrap_or_default();
-            self.url = format!("{} (at {host})", self.url);
+        // A mirror, or where the operator sends the origin to.
+        let host = admitted.url.host_str().unwrap_or_default();
+        let port = admitted.url.port_or_known_default().unwrap_or_default();
+        if place > 0 || (host, port) != (origin.host(), origin.port()) {
+            self.url = format!("{} (at {host}:{port})", self.url);
         }
         let at = self.limiter.reserve(&origin, Limited::Connect, Instant::now());
         self.session.handle_delayed(at.into_std());

@@ -49,6 +49,13 @@ impl Rejection {
     pub fn permanent(key: Key, reason: impl Into<String>) -> Self {
         Self { key, reason: reason.into(), permanent: true }
     }
+
+    /// A refusal that may pass, or of which it is not sure whom it means. Ids refused so together are asked for again in
+    /// halves, at once; one that stood alone after a minute, then two, up to an hour, and on the next connection. While
+    /// polling, in the next poll.
+    pub fn for_now(key: Key, reason: impl Into<String>) -> Self {
+        Self { key, reason: reason.into(), permanent: false }
+    }
 }
 
 impl Frame {

@@ -36,6 +36,23 @@ impl Number<'_> {
     pub fn value(&self) -> Result<Value, Malformed> {
         number::decimal(&self.0)
     }
+
+    /// A whole number: a time, a sequence, a code. Of whatever integer type it is wanted in, if it fits; never a float.
+    ///
+    /// ```
+    /// # use feedgate_sdk::{Timestamp, json::Number};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let ts: Number<'_> = serde_json::from_str(r#""1763700000251""#)?;
+    /// assert_eq!(ts.integer().map(Timestamp::Millis), Ok(Timestamp::Millis(1_763_700_000_251)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn integer<T: TryFrom<i128>>(&self) -> Result<T, Malformed> {
+        let digits = self.0.strip_prefix('-').unwrap_or(&self.0);
+        let whole = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| self.0.parse::<i128>().ok()).flatten();
+        let fits = whole.and_then(|whole| T::try_from(whole).ok());
+        fits.ok_or_else(|| Malformed::new(format!("not a whole number that fits: {:?}", number::beginning(&self.0))))
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
@@ -119,6 +136,16 @@ mod tests {
         assert_eq!(number("null"), None);
         assert_eq!(number("true"), None);
         assert_eq!(number("[1]"), None);
+    }
+
+    #[test]
+    fn integers_are_whole_and_fit() {
+        let integer = |json: &str| serde_json::from_str::<Number<'_>>(json).unwrap().integer::<u64>().ok();
+        assert_eq!(integer("1763700000251"), Some(1_763_700_000_251));
+        assert_eq!(integer("\"18446744073709551615\""), Some(u64::MAX));
+        for bad in ["-1", "18446744073709551616", "1.0", "1e3", r#""""#, r#""-""#, r#""+1""#, r#"" 1""#] {
+            assert_eq!(integer(bad), None, "{bad}");
+        }
     }
 
     #[test]

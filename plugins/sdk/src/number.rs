@@ -128,7 +128,7 @@ fn shift_of(text: &str) -> Option<i64> {
 }
 
 /// Enough of a text to recognize it.
-fn beginning(text: &str) -> &str {
+pub(crate) fn beginning(text: &str) -> &str {
     match text.char_indices().nth(40) {
         Some((end, _)) => &text[..end],
         None => text,

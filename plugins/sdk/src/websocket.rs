@@ -14,7 +14,8 @@ pub trait WebSocket: Plugin {
         previous: Option<Response>,
     ) -> Result<Step, Error>;
 
-    /// The frames that subscribe to these ids.
+    /// The frames that subscribe to these ids. Called again when ids are added, and for ids that were not answered, were
+    /// refused [for now](Rejection::for_now), or of which nothing was heard.
     fn subscribe(&mut self, context: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error>;
 
     /// The frames that end these subscriptions.
@@ -158,7 +159,8 @@ impl Events {
         self.0.push(Event::Reconnect(when));
     }
 
-    /// So many messages never arrived, of one id or, with `None`, of the connection.
+    /// So many messages never arrived, of one id or, with `None`, of the connection: the venue's numbers jumped. It is
+    /// counted and shown. A plugin whose values build on each other asks to [`reconnect`](Self::reconnect) as well.
     pub fn gap(&mut self, key: Option<Key>, missing: u64) {
         self.0.push(Event::Gap { key, missing });
     }
