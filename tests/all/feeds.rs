@@ -12,6 +12,7 @@ mod polls;
 mod rejections;
 mod requests;
 mod sockets;
+mod sources;
 mod streams;
 mod values;
 

@@ -252,6 +252,22 @@ async fn a_session_in_an_old_protocol_gives_nothing_rather_than_something_wrong(
     assert_eq!(observed(&found), []);
 }
 
+/// A recording that nobody reads shows nothing.
+#[test]
+fn every_recording_has_a_test() {
+    let Some(place) = recordings() else { return };
+    let tests = include_str!("plugins.rs");
+    let found: Vec<String> = files(&place)
+        .iter()
+        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+        .filter(|name| name.ends_with(".jsonl.zst"))
+        .collect();
+    for name in &found {
+        assert!(tests.contains(&format!("\"{name}\"")), "{name}: no test reads it");
+    }
+    assert!(!found.is_empty(), "{}: no recordings", place.display());
+}
+
 fn directories(of: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = files(of).into_iter().filter(|path| path.join("Cargo.toml").is_file()).collect();
     found.sort();

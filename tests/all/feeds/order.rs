@@ -54,7 +54,7 @@ async fn saying(frames: Vec<String>) -> ScriptedWs {
     server.await.expect("loopback has a free port")
 }
 
-/// Each row: plugin, origin, id, settings, frames, the value that stays, how many were older.
+/// Each row: plugin, origin, id, settings, frames, the value that stays, how many were older, and how many came twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn older_data_never_overwrites_newer() {
     const BINANCE: &str = "wss://stream.binance.com:9443";
@@ -72,6 +72,7 @@ async fn older_data_never_overwrites_newer() {
             ],
             "2.50",
             2,
+            0,
         ),
         (
             "kraken",
@@ -81,6 +82,7 @@ async fn older_data_never_overwrites_newer() {
             vec![kraken_ticker("BTC/USD", "2.50", millis(1_000)), kraken_ticker("BTC/USD", "1.50", millis(9_000))],
             "2.50",
             1,
+            0,
         ),
         (
             "binance",
@@ -94,20 +96,37 @@ async fn older_data_never_overwrites_newer() {
             ],
             "2.50",
             2,
+            0,
+        ),
+        // The same twice, then the same number with another price: it has been there.
+        (
+            "binance",
+            BINANCE,
+            "BTCUSDT",
+            mid,
+            vec![
+                book_ticker("BTCUSDT", "2.49", "2.51", 400),
+                book_ticker("BTCUSDT", "2.49", "2.51", 400),
+                book_ticker("BTCUSDT", "1.49", "1.51", 400),
+            ],
+            "2.50",
+            0,
+            2,
         ),
     ];
     let mut config = String::new();
     let mut servers = Vec::new();
-    for (number, (plugin, origin, id, settings, frames, stays, older)) in rows.into_iter().enumerate() {
+    for (number, (plugin, origin, id, settings, frames, stays, older, twice)) in rows.into_iter().enumerate() {
         let server = saying(frames).await;
         let provider = format!("p{number}");
         let more = format!("ids = [\"{id}\"]\n{settings}\n{STREAM}");
         config += &scripted(&provider, plugin, origin, &server.origin(), &more);
-        servers.push((provider, id, stays, older, server));
+        servers.push((provider, id, stays, (older, twice), server));
     }
     let daemon = Running::start(&config, &["binance", "kraken"]).await;
-    for (provider, id, stays, older, server) in servers {
-        daemon.until(&format!("{provider}: the older came"), |_| daemon.outcomes(&provider, "older") == older).await;
+    for (provider, id, stays, dropped, server) in servers {
+        let counted = || (daemon.outcomes(&provider, "older"), daemon.outcomes(&provider, "duplicate"));
+        daemon.until(&format!("{provider}: all came"), |_| counted() == dropped).await;
         daemon.value(&provider, id, stays).await;
         assert_eq!(server.connects(), 1, "{provider}");
     }

@@ -104,6 +104,7 @@ async fn retry_after_holds_for_the_mirrors_too() {
 async fn a_venue_that_refuses_us_is_left_alone_and_says_so_everywhere() {
     let rows = [
         (451, Trouble::GeoBlocked, true),
+        (401, Trouble::Forbidden, true),
         (403, Trouble::Forbidden, true),
         (418, Trouble::Banned, true),
         (429, Trouble::RateLimited, false),

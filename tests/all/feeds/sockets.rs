@@ -98,7 +98,7 @@ type Script = fn(Peer) -> std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 /// The first connection goes wrong; the second one is good. Each row: what the first does, and what is then said.
 #[tokio::test(flavor = "multi_thread")]
 async fn frames_that_break_the_protocol_cost_their_connection_and_no_more() {
-    let rows: [(&str, Script, &str); 7] = [
+    let rows: [(&str, Script, &str); 11] = [
         ("utf8", |mut peer| Box::pin(async move { drop(peer.raw(&[0x81, 2, 0xc3, 0x28]).await) }), "not UTF-8"),
         (
             "opcode",
@@ -122,6 +122,22 @@ async fn frames_that_break_the_protocol_cost_their_connection_and_no_more() {
             "policy",
             |mut peer| Box::pin(async move { drop(peer.close(1008, "too many").await) }),
             "closed by the venue with code 1008 too many",
+        ),
+        (
+            "restart",
+            |mut peer| Box::pin(async move { drop(peer.close(1012, "").await) }),
+            "closed by the venue with code 1012",
+        ),
+        (
+            "own",
+            |mut peer| Box::pin(async move { drop(peer.close(4001, "slow consumer").await) }),
+            "closed by the venue with code 4001 slow consumer",
+        ),
+        ("no-code", |mut peer| Box::pin(async move { drop(peer.raw(&[0x88, 0]).await) }), "closed by the venue"),
+        (
+            "half-a-code",
+            |mut peer| Box::pin(async move { drop(peer.raw(&[0x88, 1, 3]).await) }),
+            "broke the WebSocket protocol",
         ),
         ("cut", |peer| Box::pin(async move { peer.reset() }), "connection lost"),
         (
@@ -208,6 +224,40 @@ async fn pieces_are_put_together_and_what_cannot_be_unpacked_costs_itself() {
     // The second value comes after our pong for the ping in the middle of the first.
     daemon.value("p", "a", "43.50").await;
     assert_eq!((daemon.outcomes("p", "observed"), daemon.outcomes("p", "malformed")), (2, 2));
+    assert_eq!(server.connects(), 1);
+    daemon.stop().await;
+    server.shutdown().await;
+}
+
+/// A venue that closes whoever does not answer its ping within half a second, with the same payload, and says nothing else
+/// for a while: the answers are the host's, and need neither the plugin nor a timer of ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pings_of_a_venue_are_answered_within_their_deadline() {
+    let script = |mut peer: Peer| async move {
+        let Some(key) = peer.recv().await.and_then(|text| Some(text.split(' ').nth(1)?.to_owned())) else { return };
+        for number in 0..20 {
+            let payload = format!("ping {number}");
+            let _ = peer.ping(&payload).await;
+            let answered = async {
+                loop {
+                    match peer.frame().await {
+                        Some(Message::Pong(answer)) if answer[..] == *payload.as_bytes() => return true,
+                        Some(_) => {}
+                        None => return false,
+                    }
+                }
+            };
+            if !tokio::time::timeout(Duration::from_millis(500), answered).await.unwrap_or(false) {
+                let _ = peer.close(1008, "Pong timeout").await;
+                return;
+            }
+        }
+        let _ = peer.send(format!("{key} 1.50")).await;
+        peer.gone().await;
+    };
+    let server = ScriptedWs::start(script).await.expect("a free port");
+    let daemon = Running::start(&scripted("p", "guest", GUEST, &server.origin(), "ids = [\"a\"]"), &["guest"]).await;
+    daemon.value("p", "a", "1.50").await;
     assert_eq!(server.connects(), 1);
     daemon.stop().await;
     server.shutdown().await;

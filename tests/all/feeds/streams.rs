@@ -31,6 +31,7 @@ fn faults() -> Vec<(&'static str, Fault, &'static [&'static str], bool)> {
         ("forbidden", status(403, None), &["status 403"], true),
         ("busy", status(429, None), &["status 429"], true),
         ("down", status(503, None), &["status 503"], true),
+        ("broken", status(500, None), &["status 500"], true),
         ("told", status(429, Some("1")), &["status 429"], true),
         ("huge", Fault::HugeBody(1 << 20), &["max_message_kib"], true),
         ("html", Fault::Html, &["status 200"], true),
@@ -296,16 +297,18 @@ async fn a_venue_in_maintenance_is_left_in_peace() {
 /// umee #509: whoever does not obey is banned. No connection is tried before the time is over, and then one is enough.
 #[tokio::test(flavor = "multi_thread")]
 async fn retry_after_of_a_handshake_is_obeyed() {
-    let venue = venue(Kind::Kraken, Options::default()).await;
-    venue.set_fault(Fault::too_many_requests("1"));
-    let daemon = Running::start(&section("kraken", &venue, STREAM), &["kraken"]).await;
-    daemon.until("it was told", |_| connection(&daemon, "kraken").is_some_and(|c| c.failures == 1)).await;
-    let told = Instant::now();
-    venue.set_fault(Fault::None);
-    daemon.state("kraken", "BTC/USD", State::Fresh).await;
-    assert!(told.elapsed() >= Duration::from_millis(800), "came back after {:?}", told.elapsed());
-    assert_eq!(venue.stats().accepts, 2);
-    daemon.stop().await;
+    for code in [429, 503, 418, 403] {
+        let venue = venue(Kind::Kraken, Options::default()).await;
+        venue.set_fault(Fault::Status { code, retry_after: Some("1".to_owned()) });
+        let daemon = Running::start(&section("kraken", &venue, STREAM), &["kraken"]).await;
+        daemon.until("it was told", |_| connection(&daemon, "kraken").is_some_and(|c| c.failures == 1)).await;
+        let told = Instant::now();
+        venue.set_fault(Fault::None);
+        daemon.state("kraken", "BTC/USD", State::Fresh).await;
+        assert!(told.elapsed() >= Duration::from_millis(800), "{code}: came back after {:?}", told.elapsed());
+        assert_eq!(venue.stats().accepts, 2, "{code}");
+        daemon.stop().await;
+    }
 }
 
 /// To have connected is no success: a venue that accepts and closes is dialled less and less often.
