@@ -311,9 +311,14 @@ impl Slot {
         self.note.store(note as u8, Ordering::Release);
     }
 
+    /// Whether the venue or the plugin refused the id.
+    pub fn is_rejected(&self) -> bool {
+        self.note.load(Ordering::Acquire) == Note::Rejected as u8
+    }
+
     /// As [`Slot::set_note`], unless the id is rejected: a lost connection does not make a refused id less refused.
     pub fn set_note_unless_rejected(&self, note: Note, reason: &str) {
-        if self.note.load(Ordering::Acquire) != Note::Rejected as u8 {
+        if !self.is_rejected() {
             self.set_note(note, reason);
         }
     }

@@ -163,7 +163,13 @@ impl Intake {
         let Some(slot) = self.table.get(key) else {
             return self.unknown_key();
         };
-        slot.set_note(Note::Rejected, &shorten(reason));
+        let reason = shorten(reason);
+        // Once, not with each answer that says so.
+        if !slot.is_rejected() {
+            let (provider, id) = (self.slots.name(), &slot.subscription().id);
+            tracing::info!(%provider, %id, reason, "refused");
+        }
+        slot.set_note(Note::Rejected, &reason);
         self.metrics.outcome(Counted::Rejected);
         self.dirty = true;
     }
