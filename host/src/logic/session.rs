@@ -376,8 +376,8 @@ impl Session {
         }
     }
 
-    /// The venue or the plugin refused an id: for good, which holds until it is dropped and wanted again or the
-    /// session is restarted with another configuration, or for this connection.
+    /// The venue or the plugin refused an id: for good, which holds until it is dropped and wanted again, or for now;
+    /// see [`Subscriptions`].
     pub fn handle_rejected(&mut self, key: Key, permanent: bool, now: Instant) {
         self.told_at = Some(now);
         if let Some(subscriptions) = self.subscriptions_mut() {
