@@ -19,6 +19,9 @@ use open::Open;
 
 mod open;
 
+/// Between a successor that was given up and the next.
+const REPLACE_AGAIN: Duration = Duration::from_secs(5 * 60);
+
 /// The least time between two replacements because of a silent id, in gaps between two revivals; doubled after each.
 const FIRST_SILENCE_GAP: u32 = 10;
 const LONGEST_SILENCE_GAP: u32 = 240;
@@ -101,7 +104,7 @@ pub enum Action {
     /// Send a ping of the protocol: has the venue gone, or has it nothing to say?
     Ping,
     /// Open a [`Session::successor`], and [`Session::stop`] this one when that delivers. Said once for a connection,
-    /// which serves on until then.
+    /// which serves on until then, unless [`Session::handle_not_replaced`] is told.
     Replace(CloseReason),
     /// Give the socket, or the dial under way, up, and answer with [`Session::handle_ended`].
     Close(CloseReason),
@@ -403,6 +406,14 @@ impl Session {
         if let State::Open(open) = &mut self.state {
             open.replace_by(now, CloseReason::Venue);
             open.retire_by(retire_at, CloseReason::Venue);
+        }
+    }
+
+    /// The successor was given up: another is wanted, but not at once.
+    pub fn handle_not_replaced(&mut self, reason: CloseReason, now: Instant) {
+        self.told_at = Some(now);
+        if let State::Open(open) = &mut self.state {
+            open.handle_not_replaced(later(now, REPLACE_AGAIN), reason);
         }
     }
 

@@ -200,6 +200,7 @@ impl<O: OpenCodec> Slot<O> {
             let (provider, connection) = (&*self.setup.status.name, self.setup.number);
             tracing::warn!(provider, connection, "the new connection does not deliver what the old one does: given up");
             self.serving.intake.set_quiet(false);
+            self.serving.session.handle_not_replaced(overlap.reason, now());
             self.say_goodbye(overlap.connection, "superfluous");
         }
         false

@@ -123,6 +123,12 @@ impl Open {
         }
     }
 
+    /// The successor was given up: ask for another at `at`.
+    pub(super) fn handle_not_replaced(&mut self, at: Instant, reason: CloseReason) {
+        self.replaced = false;
+        self.replace_by(at, reason);
+    }
+
     /// Close the connection at `at`, unless that is planned for sooner.
     pub(super) fn retire_by(&mut self, at: Instant, reason: CloseReason) {
         if self.retire.is_none_or(|(planned, _)| at < planned) {

@@ -26,6 +26,7 @@ enum Then {
     Ended,
     Wanted(&'static [u32]),
     Rotate,
+    NotReplaced,
     Silence(&'static [u32]),
     Stop,
 }
@@ -102,6 +103,7 @@ fn check(config: SessionConfig, story: &[(u64, Then, &str)]) -> Session {
             Ended => session.handle_ended(now, 1.0),
             Wanted(wanted) => session.set_wanted(&keys(wanted), now),
             Rotate => session.rotate(now),
+            NotReplaced => session.handle_not_replaced(CloseReason::Rotation, now),
             Silence(silent) => session.handle_silence(&keys(silent), now),
             Stop => session.stop(now),
         }
@@ -529,6 +531,23 @@ fn a_connection_that_is_old_enough_is_replaced_before_it_is_closed() {
             // Its life was a success.
             (86_002, Ended, ""),
             (86_003, Wait, "connect"),
+        ],
+    );
+}
+
+#[test]
+fn where_a_successor_is_given_up_another_is_wanted_later() {
+    let patient = SessionConfig { idle_timeout: secs(9_999), ..rules() };
+    check(
+        patient,
+        &[
+            (0, Wait, "connect"),
+            (0, Opened, "+1 2"),
+            (10, Rotate, "replace: Rotation"),
+            (70, NotReplaced, ""),
+            (369, Received, ""),
+            (370, Wait, "replace: Rotation"),
+            (371, Rotate, ""),
         ],
     );
 }
