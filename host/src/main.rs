@@ -73,7 +73,7 @@ enum Command {
     },
     /// Lists the providers of a running daemon.
     Providers {
-        /// With every id and its state.
+        /// With every id and its state. `--json` has them without.
         #[arg(long)]
         ids: bool,
         #[command(flatten)]

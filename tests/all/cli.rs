@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use feedgate::store::State;
-use feedgate_tests::{Kind, Options, ScriptedProxy, Venue};
+use feedgate_tests::{Fault, Kind, Options, ScriptedProxy, Venue};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -249,12 +249,16 @@ async fn a_running_daemon_is_read_told_to_reload_and_stopped() {
     let unknown = called(&["get", "kraken", "NOPE", "--api", &api]).await;
     unknown.fails(2, &["404", "no id \"NOPE\" at kraken; there are: BTC/USD, ETH/USD"]);
 
-    let providers = called(&["providers", "--json", "--ids", "--api", &api]).await;
+    let providers = called(&["providers", "--json", "--api", &api]).await;
     let said = providers.json();
     assert_eq!((text(&said, "/providers/0/name"), text(&said, "/providers/0/state")), ("kraken", "running"));
-    assert_eq!(list(&said, "observations").len(), 2);
+    let fresh = |observation: &&Json| observation["state"] == "fresh";
+    assert_eq!(list(&said, "observations").iter().filter(fresh).count(), 2);
     let table = called(&["providers", "--api", &api]).await;
     assert!(table.out.contains("2/2") && table.out.contains("1/1 open"), "{table:?}");
+    assert!(!table.out.contains("ETH/USD"), "{table:?}");
+    let ids = called(&["providers", "--ids", "--api", &api]).await;
+    assert!(ids.out.contains("2/2") && ids.out.contains("ETH/USD"), "{ids:?}");
     let watched = called(&["watch", "--for", "1s", "--json", "--api", &api]).await;
     assert_eq!(watched.code, Some(0), "{watched:?}");
     let lines: Vec<Json> =
@@ -271,6 +275,97 @@ async fn a_running_daemon_is_read_told_to_reload_and_stopped() {
     venue.wait(|stats| stats.open == 0).await;
     let gone = called(&["get", "--api", &api]).await;
     gone.fails(2, &["cannot reach the daemon at", &api]);
+}
+
+/// What a process holds: open files, threads, KiB of memory.
+#[derive(Debug)]
+struct Held {
+    files: usize,
+    threads: usize,
+    memory: usize,
+}
+
+/// None where there is no `/proc`.
+fn held(process: u32) -> Option<Held> {
+    let place = PathBuf::from(format!("/proc/{process}"));
+    let entries = |name: &str| Some(std::fs::read_dir(place.join(name)).ok()?.count());
+    let status = std::fs::read_to_string(place.join("status")).ok()?;
+    let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    Some(Held { files: entries("fd")?, threads: entries("task")?, memory: memory?.trim().parse().ok()? })
+}
+
+/// Venues that are cut, fall silent, refuse and come back, again and again: everything comes back, and nothing stays
+/// behind of what was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_lost_connections_leave_nothing_behind() {
+    if held(std::process::id()).is_none() {
+        eprintln!("skipped: there is no /proc");
+        return;
+    }
+    built().await;
+    let rows = [
+        (Kind::Binance, "websocket"),
+        (Kind::Binance, "http"),
+        (Kind::Htx, "websocket"),
+        (Kind::Kraken, "websocket"),
+        (Kind::Mexc, "websocket"),
+    ];
+    let mut config = String::new();
+    let mut venues = Vec::new();
+    for (number, (kind, transport)) in rows.into_iter().enumerate() {
+        let options = Options { tick: Some(Duration::from_millis(50)), ..Options::default() };
+        let venue = crate::support::venue(kind, options).await;
+        let rest = format!(
+            "plugin = \"{}\"\ntransports = [\"{transport}\"]\nloosen_limits = true\nmax_age_ms = 1000\n\
+             websocket = {{ backoff_first_ms = 50, backoff_max_ms = 200, connect_timeout_ms = 300, \
+             idle_timeout_ms = 300, max_message_kib = 64 }}\nhttp = {{ poll_interval_ms = 100, timeout_ms = 300, \
+             max_body_kib = 64, backoff_first_ms = 50, backoff_max_ms = 200 }}",
+            kind.name()
+        );
+        config += &section(&format!("p{number}"), &venue, &rest);
+        venues.push(venue);
+    }
+    let place = directory(&config, &["binance", "htx", "kraken", "mexc"]);
+    let daemon = Process::run(place.path(), &[]).await;
+    let all_fresh = || async {
+        let fresh = |_, body: &str| {
+            let said: Json = serde_json::from_str(body).expect("JSON");
+            let observations = list(&said, "observations");
+            observations.len() == 2 * rows.len() && observations.iter().all(|it| it["state"] == "fresh")
+        };
+        get_until(&daemon.api, "/v1/observations", fresh).await;
+    };
+    all_fresh().await;
+    let first = held(daemon.child.id()).expect("it runs");
+
+    let faults = [Fault::None, Fault::Hang, Fault::Refuse, Fault::CloseAfterAccept, Fault::HugeBody(1 << 20)];
+    for round in 0..20 {
+        let fault = &faults[round % faults.len()];
+        let before: Vec<u64> = venues.iter().map(|venue| venue.stats().accepts).collect();
+        for venue in &venues {
+            venue.set_fault(fault.clone());
+            venue.cut();
+        }
+        for (venue, before) in venues.iter().zip(before) {
+            // Two further attempts, or the one that is enough where nothing is wrong.
+            let attempts = if *fault == Fault::None { 1 } else { 2 };
+            venue.wait(|stats| stats.accepts >= before + attempts).await;
+            venue.set_fault(Fault::None);
+        }
+        all_fresh().await;
+    }
+    let lost: u64 = venues.iter().map(|venue| venue.stats().accepts).sum();
+    assert!(lost > 100, "only {lost} connections");
+
+    // A connection of ours to the API, or one that is just being replaced, may be counted in either.
+    let back = || {
+        let now = held(daemon.child.id()).expect("it runs");
+        (now.files <= first.files + 2 && now.threads <= first.threads).then_some(now)
+    };
+    let now = eventually(back, || format!("{first:?} at first, {:?} at last", held(daemon.child.id()))).await;
+    assert!(now.memory <= 2 * first.memory, "{first:?} at first, {now:?} at last");
+    all_fresh().await;
+    assert_eq!(daemon.exit("-TERM").await, Some(0));
 }
 
 #[tokio::test]
@@ -502,13 +597,13 @@ fn build_puts_components_into_a_directory() {
     let mut names: Vec<_> =
         std::fs::read_dir(&out).expect("it was made").map(|entry| entry.expect("read").file_name()).collect();
     names.sort();
-    let folders =
-        std::fs::read_dir(root().join("plugins")).expect("it is there").map(|entry| entry.expect("read").path());
-    let folders = folders.filter(|folder| folder.join("fixtures").is_dir() && !folder.ends_with("sdk"));
-    let mut expected: Vec<_> =
-        folders.map(|folder| folder.with_extension("wasm").file_name().map(Into::into)).collect();
+    let plugins = std::fs::read_dir(root().join("plugins")).expect("it is there").filter_map(|entry| {
+        let place = entry.expect("read").path();
+        place.join("fixtures").is_dir().then(|| place.with_extension("wasm").file_name().map(ToOwned::to_owned))?
+    });
+    let mut expected: Vec<_> = plugins.collect();
     expected.sort();
-    assert_eq!(names.into_iter().map(Some).collect::<Vec<Option<std::ffi::OsString>>>(), expected);
+    assert_eq!(names, expected);
     let made = std::fs::read(out.join(built.file_name().expect("a file"))).expect("it was listed");
     assert_eq!(made, feedgate::plugin::componentize(&bytes_of("kraken")).expect("it is a good one"));
     assert!(ended.out.contains(&feedgate::plugin::Digest::of(&made).to_string()), "{ended:?}");

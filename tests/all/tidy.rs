@@ -169,3 +169,22 @@ fn the_readme_shows_commands_that_exist() {
         assert!(readme.contains(command), "the README does not show `{command}`");
     }
 }
+
+/// A table of tests that are not there would promise what nobody checks.
+#[test]
+fn every_test_that_the_tests_readme_names_exists() {
+    let readme = std::fs::read_to_string(root().join("tests/README.md")).expect("a README");
+    let all: String =
+        ["tests/all", "host/src"].iter().flat_map(|place| sources(place, "rs")).map(|(_, text)| text).collect();
+    let is_name =
+        |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    // Every second piece stands between two marks.
+    let marked = readme.split('`').skip(1).step_by(2);
+    let names: Vec<&str> = marked
+        .filter_map(|text| text.rsplit("::").next().filter(|name| is_name(name) && name.matches('_').count() > 2))
+        .collect();
+    assert!(names.len() > 50, "{names:?}");
+    for name in names {
+        assert!(all.contains(&format!("fn {name}(")), "tests/README.md names `{name}`, which is not there");
+    }
+}

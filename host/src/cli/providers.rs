@@ -19,7 +19,7 @@ use crate::store::State;
 pub struct Providers {
     /// Where the daemon's API listens.
     pub api: String,
-    /// Also the state of each id.
+    /// Also a table of each id's state. JSON has every id anyway.
     pub ids: bool,
     pub json: bool,
 }
@@ -27,8 +27,8 @@ pub struct Providers {
 #[derive(Serialize)]
 struct Whole<'a> {
     providers: &'a [Provider],
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    observations: Option<&'a Observations>,
+    #[serde(flatten)]
+    observations: &'a Observations,
 }
 
 const COLUMNS: [Column; 7] = [
@@ -49,9 +49,9 @@ pub async fn providers(asked: &Providers) -> ExitCode {
 pub(super) async fn print(asked: &Providers, out: &mut impl Write) -> Result<Exit, CliError> {
     let daemon = Daemon::new(&asked.api)?;
     let providers = daemon.providers().await?;
-    let observations = if asked.ids { Some(daemon.observations(None, None).await?) } else { None };
     if asked.json {
-        let whole = Whole { providers: &providers, observations: observations.as_ref() };
+        let observations = daemon.observations(None, None).await?;
+        let whole = Whole { providers: &providers, observations: &observations };
         serde_json::to_writer(&mut *out, &whole).map_err(|error| CliError::Output(error.into()))?;
         writeln!(out)?;
     } else if providers.is_empty() {
@@ -61,7 +61,8 @@ pub(super) async fn print(asked: &Providers, out: &mut impl Write) -> Result<Exi
         for line in layout(&COLUMNS, &rows, None) {
             writeln!(out, "{line}")?;
         }
-        if let Some(observations) = observations {
+        if asked.ids {
+            let observations = daemon.observations(None, None).await?;
             let rows: Vec<_> = observations.observations.iter().map(|o| Row::from(o).cells()).collect();
             writeln!(out)?;
             for line in layout(&row::COLUMNS, &rows, None) {
