@@ -26,7 +26,7 @@ fn faults() -> Vec<(&'static str, Fault, &'static [&'static str])> {
         ("file", Fault::RedirectTo("file:///etc/passwd".to_owned()), &["scheme \"file\""]),
         ("busy", status(429), &["the venue answered 429"]),
         ("down", status(503), &["the venue answered 503"]),
-        ("restricted", status(451), &["status 451"]),
+        ("restricted", status(451), &["the venue answered 451"]),
         ("told", Fault::too_many_requests("1"), &["asks to wait 1 s"]),
         ("slow", Fault::SlowBody, &["no answer within 300 ms"]),
         ("hang", Fault::Hang, &["no answer within 300 ms"]),
@@ -41,7 +41,7 @@ fn faults() -> Vec<(&'static str, Fault, &'static [&'static str])> {
 async fn ill_and_well(feed: Feed, only: impl Fn(&str) -> bool) {
     let interval = if feed.kind == Kind::Binance { 100 } else { 700 };
     let more = format!(
-        "transports = [\"http\"]\nmax_age_ms = 800\nhttp = {{ poll_interval_ms = {interval}, timeout_ms = 300, \
+        "transports = [\"http\"]\nmax_age_ms = 800\nrefused_wait_ms = 100\nhttp = {{ poll_interval_ms = {interval}, timeout_ms = 300, \
          max_body_kib = 64, backoff_first_ms = 50, backoff_max_ms = 200 }}"
     );
     let mut config = String::new();

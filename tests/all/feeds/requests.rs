@@ -315,7 +315,7 @@ async fn a_slow_request_is_sent_a_second_time_where_the_operator_wants_it() {
     let count = std::sync::atomic::AtomicU64::new(0);
     let server = server(move |_| {
         let nth = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if nth % 2 == 0 { Reply::Hang } else { Reply::Send(plain("0 1.50\n1 2.50")) }
+        if nth.is_multiple_of(2) { Reply::Hang } else { Reply::Send(plain("0 1.50\n1 2.50")) }
     })
     .await;
     let hedged = ", timeout_ms = 60000, hedge_after_ms = 20";

@@ -134,7 +134,7 @@ mod tests {
             format!("0x{root:0>64}{:064x}{:064x}{:064x}{:064x}{:064x}{:064x}", 198_000, 7, 723, 723, 0, 1)
         };
         let ask_height = r#"{"jsonrpc":"2.0","id":0,"method":"eth_blockNumber","params":[]}"#;
-        let many = vec![ask_height; 11].join(",");
+        let many = [ask_height; 11].join(",");
         for (sent, expected) in [
             (ask_height.to_owned(), height.to_owned()),
             (
