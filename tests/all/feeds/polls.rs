@@ -26,7 +26,7 @@ fn faults() -> Vec<(&'static str, Fault, &'static [&'static str])> {
         ("file", Fault::RedirectTo("file:///etc/passwd".to_owned()), &["scheme \"file\""]),
         ("busy", status(429), &["the venue answered 429"]),
         ("down", status(503), &["the venue answered 503"]),
-        ("restricted", status(451), &["the venue answered 451"]),
+        ("restricted", status(451), &["status 451"]),
         ("told", Fault::too_many_requests("1"), &["asks to wait 1 s"]),
         ("slow", Fault::SlowBody, &["no answer within 300 ms"]),
         ("hang", Fault::Hang, &["no answer within 300 ms"]),
