@@ -26,7 +26,8 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// How long a successor that is subscribed may still lack ids that nobody hears of: markets that do not trade.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// How long a successor may lack an id that the old connection delivers before it is given up.
+/// How long a successor that is subscribed may lack an id that the old connection delivers before it is given up. One
+/// that cannot even connect is not: its own backoff says when it tries.
 const OVERLAP_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Bounds of the time between two looks for silent ids.
@@ -116,7 +117,6 @@ struct Slot<O: OpenCodec> {
 struct Overlap<O: OpenCodec> {
     connection: Connection<O>,
     reason: CloseReason,
-    since: Instant,
     /// Since when it is subscribed to everything, also on the store's clock.
     settled: Option<(Instant, u64)>,
 }
@@ -149,7 +149,7 @@ impl<O: OpenCodec> Slot<O> {
                 && self.successor.is_none()
             {
                 let connection = self.serving.successor();
-                self.successor = Some(Overlap { connection, reason, since: Instant::now(), settled: None });
+                self.successor = Some(Overlap { connection, reason, settled: None });
                 continue;
             }
             if self.successor.is_some() && self.hand_over() {
@@ -194,7 +194,7 @@ impl<O: OpenCodec> Slot<O> {
                 return self.take_over("replaced");
             }
         }
-        if overlap.since.elapsed() >= OVERLAP_PATIENCE
+        if overlap.settled.is_some_and(|(since, _)| since.elapsed() >= OVERLAP_PATIENCE)
             && let Some(overlap) = self.successor.take()
         {
             let (provider, connection) = (&*self.setup.status.name, self.setup.number);
@@ -229,8 +229,9 @@ impl<O: OpenCodec> Slot<O> {
 
     fn wake_at(&self) -> Option<Instant> {
         let overlap = self.successor.as_ref().and_then(|overlap| {
-            let settled = overlap.settled.map(|(since, _)| since + SETTLE).filter(|at| *at > Instant::now());
-            [overlap.connection.wake_at(), settled, Some(overlap.since + OVERLAP_PATIENCE)].into_iter().flatten().min()
+            let settled = overlap.settled.map(|(since, _)| [since + SETTLE, since + OVERLAP_PATIENCE]);
+            let settled = settled.into_iter().flatten().find(|at| *at > Instant::now());
+            [overlap.connection.wake_at(), settled].into_iter().flatten().min()
         });
         let check = (self.serving.session.phase() == Phase::Open).then_some(self.check_at);
         [self.serving.wake_at(), overlap, check].into_iter().flatten().min()
