@@ -20,6 +20,7 @@ class Describe(exports.Describe):
             summary="An example in Python",
             documentation="https://example.com",
             origins=["wss://python.example.com"],
+            mirrors=[],
             values=[types.ValueKind.LAST_TRADE],
             default_ids=["a"],
             settings_schema="{}",
