@@ -270,6 +270,9 @@ async fn a_running_daemon_is_read_told_to_reload_and_stopped() {
     daemon.signal("-HUP");
     get_until(&daemon.api, "/metrics", |_, metrics| metrics.contains(applied)).await;
     assert_eq!(venue.stats().connects, 1);
+    // Every connection is replaced, and the old one left once the new one serves.
+    daemon.signal("-USR1");
+    venue.wait(|stats| stats.connects == 2 && stats.open == 1 && stats.subscriptions == 2).await;
     assert!(!daemon.log().contains('\x1b'), "colours are for terminals: {}", daemon.log());
     assert_eq!(daemon.exit("-TERM").await, Some(0));
     venue.wait(|stats| stats.open == 0).await;
