@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::api;
 use crate::config::{Config, ConfigError};
+use crate::control::Control;
 use crate::logic::reload::Planner;
 use crate::plugin::Engine;
 use crate::plugins_dir;
@@ -51,16 +52,7 @@ pub struct Daemon {
     api: Option<SocketAddr>,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
-    commands: mpsc::Sender<Command>,
-}
-
-/// What a daemon may be told.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Command {
-    /// Read the configuration and the secrets again.
-    Reload,
-    /// Replace every connection.
-    Rotate,
+    control: Control,
 }
 
 impl Daemon {
@@ -91,13 +83,12 @@ impl Daemon {
         status.set_config(ConfigStatus {
             path: path.as_deref().map_or_else(String::new, |path| path.display().to_string()),
             loaded_at: Some(wall_clock()),
-            error: String::new(),
+            ..ConfigStatus::default()
         });
 
         let api = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let stop = watch::Sender::new(false);
-        // A waiting command says as much as many of its kind.
-        let (commands, received) = mpsc::channel(2);
+        let (control, received) = Control::new();
         let mut tasks = JoinSet::new();
         if let Some(listener) = listener {
             let (status, mut stop) = (status.clone(), stop.subscribe());
@@ -110,7 +101,7 @@ impl Daemon {
         }
         let supervisor = Supervisor::new(config, path, config_planner, engine, status.clone());
         tasks.spawn(supervisor.run(stop.subscribe(), received));
-        Ok(Self { status, api, tasks, stop, commands })
+        Ok(Self { status, api, tasks, stop, control })
     }
 
     pub fn status(&self) -> &Arc<Status> {
@@ -122,16 +113,9 @@ impl Daemon {
         self.api
     }
 
-    /// Reads the configuration again, as on SIGHUP.
-    pub fn reload(&self) {
-        // Full: a reload is due already.
-        let _ = self.commands.try_send(Command::Reload);
-    }
-
-    /// Replaces every connection, each without a gap, as on SIGUSR1.
-    pub fn rotate(&self) {
-        // Full: much is to be done anew already.
-        let _ = self.commands.try_send(Command::Rotate);
+    /// Tells it what to do.
+    pub fn control(&self) -> &Control {
+        &self.control
     }
 
     /// Stops providers politely, then everything else. False when something did not end in time.

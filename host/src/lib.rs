@@ -22,7 +22,10 @@ pub mod store;
 pub mod config;
 pub mod plugins_dir;
 pub mod provider;
+pub mod state;
 mod supervisor;
+
+pub mod control;
 
 pub mod daemon;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::control::ReloadReport;
 use crate::logic::schedule::Circuit;
 use crate::metrics::{Metrics, ProviderMetrics};
 use crate::observation::{UnixNanos, ValueKind};
@@ -279,6 +280,25 @@ pub struct PluginStatus {
     pub error: String,
     /// The providers that use it. None: it is idle.
     pub providers: Vec<String>,
+    /// What is known of the builds seen under this name, newest first.
+    pub builds: Vec<BuildInfo>,
+    /// The digest of the only build that may run, where the operator said so.
+    pub pinned: Option<String>,
+}
+
+/// One build of a plugin, by its file's content.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BuildInfo {
+    pub digest: String,
+    pub version: String,
+    /// The word for how it stands; see `logic::builds`.
+    pub standing: &'static str,
+    /// Why it stands so, in words; empty when there is nothing to say.
+    pub reason: String,
+    /// Since when it stands so.
+    pub since: UnixNanos,
+    /// How often an instance of it died.
+    pub faults: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -299,6 +319,8 @@ pub struct ConfigStatus {
     pub loaded_at: Option<UnixNanos>,
     /// Why the last change was refused; empty when it was not.
     pub error: String,
+    /// What came of the last reload. `None` before the first.
+    pub last_reload: Option<ReloadReport>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

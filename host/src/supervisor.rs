@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use crate::codec::OpenCodec;
 use crate::config::{Config, ConfigError, ProviderConfig};
-use crate::daemon::Command;
+use crate::control::{Command, ReloadReport};
 use crate::logic::clock::ClockWatch;
 use crate::logic::reload::{Change, Listing, Planner};
 use crate::plugin::{Engine, LoadError, Plugin};
@@ -121,17 +121,20 @@ impl Supervisor {
                     self.look_at_clock();
                     self.look().await;
                 }
-                Happened::Told(Command::Rotate) => {
-                    tracing::info!("every connection is replaced");
-                    self.running.values().for_each(Provider::rotate);
+                Happened::Told(Command::Rotate(provider, done)) => drop(done.send(self.rotate(provider.as_deref()))),
+                Happened::Told(Command::Build { done, .. }) => {
+                    drop(done.send(Err("not supported yet".to_owned())));
                 }
-                Happened::Told(Command::Reload) => {
+                Happened::Told(Command::Reload(done)) => {
                     self.read_config();
                     for stem in self.beside.keys().cloned().collect::<Vec<_>>() {
                         self.read_beside(&stem);
                     }
                     self.restart_rotated().await;
                     self.reconcile().await;
+                    if let Some(done) = done {
+                        drop(done.send(ReloadReport::default()));
+                    }
                 }
                 Happened::Loaded(stem, result) => self.loaded(stem, *result).await,
                 Happened::Stop => break,
@@ -148,6 +151,21 @@ impl Supervisor {
         }
         while stopping.join_next().await.is_some() {}
         self.loading.abort_all();
+    }
+
+    fn rotate(&self, provider: Option<&str>) -> Result<(), String> {
+        match provider {
+            None => {
+                tracing::info!("every connection is replaced");
+                self.running.values().for_each(Provider::rotate);
+            }
+            Some(name) => {
+                let provider = self.running.get(name).ok_or_else(|| format!("no provider {name} is running"))?;
+                tracing::info!(provider = name, "its connections are replaced");
+                provider.rotate();
+            }
+        }
+        Ok(())
     }
 
     /// Secrets are read when a provider starts: one whose secrets have changed starts anew.
@@ -285,13 +303,14 @@ impl Supervisor {
                     ("api", config.api == self.config.api),
                     ("plugin_limits", config.plugin_limits == self.config.plugin_limits),
                     ("plugins_dir", config.plugins_dir == self.config.plugins_dir),
+                    ("state_dir", config.state_dir == self.config.state_dir),
                 ] {
                     if !same {
                         tracing::warn!(field, "a change of this takes effect at the next start");
                     }
                 }
-                let Config { api, plugin_limits, plugins_dir, .. } = self.config.clone();
-                self.config = Config { api, plugin_limits, plugins_dir, ..config };
+                let Config { api, plugin_limits, plugins_dir, state_dir, .. } = self.config.clone();
+                self.config = Config { api, plugin_limits, plugins_dir, state_dir, ..config };
                 self.errors.remove(&path);
                 tracing::info!(path = %path.display(), "configuration read");
                 self.accept_config();
@@ -536,7 +555,10 @@ impl Supervisor {
             let error: Vec<&str> =
                 self.plugin_errors.get(stem).into_iter().chain(refused).map(String::as_str).collect();
             let error = error.join("; ");
-            self.status.set_plugin(stem, Some(PluginStatus { loaded, error, providers: users(stem) }));
+            self.status.set_plugin(
+                stem,
+                Some(PluginStatus { loaded, error, providers: users(stem), ..PluginStatus::default() }),
+            );
         }
     }
 

@@ -572,7 +572,7 @@ async fn reload_reads_the_configuration_and_restarts_nothing() {
     let running = Running::start(&section("kraken", &venue, ""), &["kraken"]).await;
     running.value("kraken", "BTC/USD", "100.5").await;
     assert_eq!(counted(&running, APPLIED), 0);
-    running.daemon.reload();
+    running.daemon.control().reload_soon();
     running.until("it is read", |_| counted(&running, APPLIED) == 1).await;
     everything_was_seen(&running).await;
     assert_eq!((counted(&running, APPLIED), venue.stats().connects), (1, 1));

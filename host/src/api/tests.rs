@@ -96,13 +96,14 @@ fn filled() -> Arc<Status> {
         websocket: true,
         loaded_at: UnixNanos(0),
     };
-    let good = PluginStatus { loaded: Some(loaded), error: String::new(), providers: vec!["venue".to_owned()] };
+    let good = PluginStatus { loaded: Some(loaded), providers: vec!["venue".to_owned()], ..PluginStatus::default() };
     status.set_plugin("venue", Some(good));
     status.set_plugin("bad", Some(PluginStatus { error: "not a component".to_owned(), ..PluginStatus::default() }));
     let config = ConfigStatus {
         path: "/etc/feedgate.toml".to_owned(),
         loaded_at: Some(UnixNanos(0)),
         error: "line 1: unknown field".to_owned(),
+        last_reload: None,
     };
     status.set_config(config);
     status

@@ -24,8 +24,8 @@ pub async fn run(config: PathBuf, logs: &Logs) -> ExitCode {
     }
     loop {
         match signals.next().await {
-            Signal::Reload => daemon.reload(),
-            Signal::Rotate => daemon.rotate(),
+            Signal::Reload => daemon.control().reload_soon(),
+            Signal::Rotate => daemon.control().rotate_soon(),
             Signal::Stop => break,
         }
     }

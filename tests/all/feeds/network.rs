@@ -264,7 +264,7 @@ async fn a_replaced_certificate_is_read_on_reload() {
     let running = Running::start(&section("p", "http", "tls", &front.address.to_string(), &ca), &["guest"]).await;
     running.state("p", "a", State::ProviderDown).await;
     file(directory.path(), "ca_file", "ca.pem", &new.pem());
-    running.daemon.reload();
+    running.daemon.control().reload_soon();
     running.state("p", "a", State::Fresh).await;
     running.stop().await;
 }

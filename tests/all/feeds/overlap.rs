@@ -44,7 +44,7 @@ async fn a_rotation_on_command_leaves_no_gap() {
     let venue = venue(Kind::Binance, lively()).await;
     let daemon = streaming(&venue, "").await;
     for round in 2..=4 {
-        daemon.daemon.rotate();
+        daemon.daemon.control().rotate_soon();
         without_a_gap(&daemon, "p", &IDS, "the successor serves alone", || {
             venue.stats().connects == round && venue.stats().open == 1
         })
@@ -89,7 +89,7 @@ async fn while_no_successor_gets_in_the_old_connection_serves() {
     let venue = venue(Kind::Binance, lively()).await;
     let daemon = streaming(&venue, "websocket = { backoff_first_ms = 20, backoff_max_ms = 100 }").await;
     venue.set_fault(Fault::Status { code: 503, retry_after: None });
-    daemon.daemon.rotate();
+    daemon.daemon.control().rotate_soon();
     let accepts = venue.stats().accepts;
     without_a_gap(&daemon, "p", &IDS, "three attempts failed", || venue.stats().accepts >= accepts + 3).await;
     assert!(connection(&daemon, "p").is_some_and(|c| c.phase == "open" && c.successor.is_some()));
@@ -108,7 +108,7 @@ async fn a_cut_during_a_rotation_costs_nothing_more_than_a_cut() {
     let venue = venue(Kind::Binance, lively()).await;
     let daemon = streaming(&venue, "websocket = { backoff_first_ms = 20, backoff_max_ms = 100 }").await;
     venue.set_fault(Fault::Hang);
-    daemon.daemon.rotate();
+    daemon.daemon.control().rotate_soon();
     let accepts = venue.stats().accepts;
     daemon.until("a successor is on its way", |_| venue.stats().accepts > accepts).await;
     venue.cut();
