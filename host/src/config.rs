@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -35,6 +36,8 @@ pub struct Config {
     /// `None`: no API.
     pub api: Option<SocketAddr>,
     pub plugin_limits: PluginLimits,
+    /// How long a new build is watched, and may be taken back, before it counts as good.
+    pub probation: Duration,
     pub providers: BTreeMap<String, ProviderConfig>,
 }
 
@@ -44,6 +47,7 @@ struct RawConfig {
     plugins_dir: Option<PathBuf>,
     state_dir: Option<PathBuf>,
     autostart: bool,
+    probation_ms: Option<u64>,
     api: RawApi,
     plugin_limits: RawPluginLimits,
     provider: BTreeMap<String, RawProvider>,
@@ -95,6 +99,7 @@ impl Config {
             autostart: raw.autostart,
             api: raw.api.enabled.then_some(api),
             plugin_limits: plugin_limits(&source, &raw.plugin_limits)?,
+            probation: Duration::from_millis(raw.probation_ms.unwrap_or(600_000)),
             providers,
         })
     }

@@ -16,6 +16,8 @@ use crate::control::Control;
 use crate::logic::reload::Planner;
 use crate::plugin::Engine;
 use crate::plugins_dir;
+use crate::registry::Registry;
+use crate::state::StateDir;
 use crate::status::{ConfigStatus, Status};
 use crate::store::wall_clock;
 use crate::supervisor::{Supervisor, config_listing};
@@ -41,6 +43,8 @@ pub enum StartError {
     Listen { address: SocketAddr, why: std::io::Error },
     #[error("plugins_dir {path} cannot be read: {why}", path = path.display())]
     PluginsDir { path: PathBuf, why: std::io::Error },
+    #[error("state_dir {path} cannot be written: {why}", path = path.display())]
+    StateDir { path: PathBuf, why: std::io::Error },
     #[error("this machine cannot run WebAssembly: {0}")]
     Engine(String),
 }
@@ -79,6 +83,10 @@ impl Daemon {
         };
         let scanned = plugins_dir::scan(&config.plugins_dir);
         scanned.map_err(|why| StartError::PluginsDir { path: config.plugins_dir.clone(), why })?;
+        let state = config.state_dir.as_deref().map(StateDir::open).transpose();
+        let state = state.and_then(|state| Registry::new(state.as_ref()));
+        let registry =
+            state.map_err(|why| StartError::StateDir { path: config.state_dir.clone().unwrap_or_default(), why })?;
         let engine = Engine::new(config.plugin_limits.clone()).map_err(StartError::Engine)?;
         status.set_config(ConfigStatus {
             path: path.as_deref().map_or_else(String::new, |path| path.display().to_string()),
@@ -99,7 +107,7 @@ impl Daemon {
                 }
             });
         }
-        let supervisor = Supervisor::new(config, path, config_planner, engine, status.clone());
+        let supervisor = Supervisor::new(config, path, config_planner, engine, registry, status.clone());
         tasks.spawn(supervisor.run(stop.subscribe(), received));
         Ok(Self { status, api, tasks, stop, control })
     }

@@ -20,8 +20,11 @@ pub mod status;
 pub mod store;
 
 pub mod config;
+pub mod faults;
+mod lane;
 pub mod plugins_dir;
 pub mod provider;
+mod registry;
 pub mod state;
 mod supervisor;
 

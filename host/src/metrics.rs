@@ -4,7 +4,8 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -14,6 +15,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::logic::probation::Counts;
 use crate::logic::schedule::Circuit;
 use crate::status::Trouble;
 use crate::store::{State, Store};
@@ -225,6 +227,7 @@ impl Metrics {
             outcomes: OUTCOMES
                 .map(|cause| self.outcomes.get_or_create_owned(&WithCause { provider: name.to_owned(), cause })),
             calls: CALLS.map(|call| self.calls.get_or_create_owned(&WithCall { provider: name.to_owned(), call })),
+            own: Arc::default(),
         }
     }
 
@@ -342,6 +345,15 @@ pub struct ProviderMetrics {
     pub frames_sent: Counter,
     outcomes: [Counter; OUTCOMES.len()],
     calls: [Histogram; CALLS.len()],
+    own: Arc<Own>,
+}
+
+/// Of one run of a provider, while the counters above go on over all.
+#[derive(Default, Debug)]
+struct Own {
+    parses: AtomicU64,
+    parsing_ns: AtomicU64,
+    deaths: AtomicU64,
 }
 
 impl ProviderMetrics {
@@ -361,6 +373,30 @@ impl ProviderMetrics {
 
     pub fn call(&self, call: Call, took: std::time::Duration) {
         self.calls[call as usize].observe(took.as_secs_f64());
+        if matches!(call, Call::HandleMessages | Call::ParseResponse) {
+            let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+            self.own.parses.fetch_add(1, Ordering::Relaxed);
+            self.own.parsing_ns.fetch_add(nanos, Ordering::Relaxed);
+        }
+    }
+
+    /// What tells a build that is worse from the one before it: values over all runs, calls and deaths of this one.
+    pub fn counts(&self) -> Counts {
+        let outcomes = |kinds: &[Outcome]| kinds.iter().map(|kind| self.outcomes[*kind as usize].get()).sum();
+        let own = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            good: outcomes(&[Outcome::Observed, Outcome::Unchanged, Outcome::Older, Outcome::Duplicate]),
+            bad: outcomes(&[
+                Outcome::Unresolved,
+                Outcome::Rejected,
+                Outcome::Malformed,
+                Outcome::Unusable,
+                Outcome::UnknownKey,
+            ]),
+            calls: own(&self.own.parses),
+            busy: Duration::from_nanos(own(&self.own.parsing_ns)),
+            faults: own(&self.own.deaths),
+        }
     }
 
     pub fn disconnect(&self, cause: &'static str) {
@@ -382,6 +418,7 @@ impl ProviderMetrics {
     }
 
     pub fn death(&self, cause: &'static str) {
+        self.own.deaths.fetch_add(1, Ordering::Relaxed);
         self.with_cause(&self.all.deaths, cause);
     }
 

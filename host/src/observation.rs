@@ -223,6 +223,16 @@ pub struct Receipt {
     pub monotonic: u64,
     /// The connection or poller it came by: sequences of different epochs do not compare.
     pub epoch: u64,
+    pub writer: Writer,
+}
+
+/// Who writes: one running provider. While one replaces another, two of them write the same slots.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub struct Writer {
+    /// Never used twice in a process; 0 is nobody.
+    pub number: u64,
+    /// It is to take the place of the one that serves: what it delivers is its own from then on, and nothing else is.
+    pub heir: bool,
 }
 
 /// The times that can be true: further past or future, and a unit or a clock is wrong.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -11,6 +12,10 @@ use tokio::task::JoinSet;
 
 use crate::config::{ProviderConfig, Transport};
 use crate::description::{Bucket, Description};
+use crate::faults::FaultLog;
+use crate::lane::Lane;
+use crate::logic::handover::Id;
+use crate::logic::probation::Counts;
 use crate::logic::schedule::{ScheduleConfig, phase_of};
 use crate::logic::session::{Heartbeat, HeartbeatWhen, SessionConfig};
 use crate::logic::shard::assign;
@@ -19,7 +24,7 @@ use crate::origin::{Grants, Origin};
 use crate::plugin::{Configured, Plugin};
 use crate::secret::Secrets;
 use crate::status::{ProviderStatus, Status};
-use crate::store::{Note, ProviderSlots, SlotTable};
+use crate::store::{Note, ProviderSlots, SlotTable, State, Unless};
 use crate::transport::{
     self, HttpClient, Network, OriginLimits, Places, Polled, PollerSetup, SessionSetup, SocketLimits, Wanted,
 };
@@ -49,6 +54,10 @@ pub struct Provider {
     websocket: bool,
     http: bool,
     ids: Vec<(Arc<str>, Duration)>,
+    /// Its number as a writer of the store.
+    writer: u64,
+    /// `None` until it runs.
+    lane: Option<Lane>,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
     /// How often connections were to be replaced.
@@ -57,6 +66,8 @@ pub struct Provider {
     spread: Vec<BTreeSet<Key>>,
     sessions: Vec<watch::Sender<Wanted>>,
     poller: Option<watch::Sender<Polled>>,
+    /// What was counted when it began to serve.
+    counted: Counts,
 }
 
 /// What all tasks of a provider share.
@@ -65,6 +76,7 @@ struct Parts {
     open: Configured,
     slots: Arc<ProviderSlots>,
     status: Arc<ProviderStatus>,
+    faults: Arc<FaultLog>,
     client: HttpClient,
     network: Network,
     grants: Arc<Grants>,
@@ -83,6 +95,7 @@ impl Provider {
         config: ProviderConfig,
         status: &Status,
         origins: Arc<OriginLimits>,
+        faults: Arc<FaultLog>,
     ) -> Result<Self, String> {
         let description = plugin.description();
         let (websocket, http) = transports(&plugin, &config)?;
@@ -101,7 +114,8 @@ impl Provider {
         let slots = status.store.provider(name);
         let parts = Parts {
             open: plugin.configured(name.into(), config.settings.clone()),
-            status: status.provider(name),
+            faults,
+            status: status.detached(name),
             buckets: description.buckets.iter().chain(&config.limits).copied().collect(),
             places,
             slots,
@@ -118,24 +132,121 @@ impl Provider {
             websocket,
             http,
             ids,
+            writer: next_writer(),
+            lane: None,
             tasks: JoinSet::new(),
             stop: watch::Sender::new(false),
             rotate: watch::Sender::new(0),
             spread: Vec::new(),
             sessions: Vec::new(),
             poller: None,
+            counted: Counts::default(),
         })
     }
 
-    /// Starts the tasks. Once.
-    pub fn run(&mut self) {
+    /// Starts the tasks, in place of whatever wrote the slots before. Once. The error is the system's.
+    pub fn run(&mut self, status: &Status) -> Result<(), String> {
         let table = self.parts.slots.set_ids(&self.ids);
+        self.parts.slots.serve(self.writer);
+        status.install(self.parts.status.clone());
+        self.counted = self.counts();
+        self.start(&table)
+    }
+
+    /// Starts the tasks beside those of the provider that serves: what they deliver takes its place, id by id. Once.
+    /// Ends with [`Provider::take_over`] or [`Provider::give_up`].
+    pub fn run_beside(&mut self, serving: &Self) -> Result<(), String> {
+        let mut ids = self.ids.clone();
+        let ours: BTreeSet<&str> = self.ids.iter().map(|(id, _)| &**id).collect();
+        ids.extend(serving.ids.iter().filter(|(id, _)| !ours.contains(&**id)).cloned());
+        let table = self.parts.slots.set_ids(&ids);
+        self.parts.slots.set_heir(self.writer);
+        self.start(&table.only(&ours))
+    }
+
+    /// It serves from now on, and whatever was said of its ids by it holds.
+    pub fn take_over(&mut self, status: &Status) {
+        let table = self.parts.slots.set_ids(&self.ids);
+        self.parts.slots.serve(self.writer);
+        status.install(self.parts.status.clone());
+        self.counted = self.counts();
+        self.tell(&table);
+    }
+
+    /// It is not to serve after all: everything is the other one's again.
+    pub async fn give_up(self, serving: &Self) {
+        self.parts.slots.serve(serving.writer);
+        self.parts.slots.set_ids(&serving.ids);
+        self.stop("given up").await;
+    }
+
+    fn start(&mut self, table: &SlotTable) -> Result<(), String> {
+        let lane = Lane::new(self.parts.slots.name()).map_err(|e| format!("no thread to run on: {e}"))?;
+        self.lane = Some(lane);
         if self.websocket {
-            self.spread(&table);
+            self.spread(table);
         }
         if self.http {
-            self.start_poller(table);
+            self.start_poller(table.clone());
         }
+        Ok(())
+    }
+
+    /// Whether it is connected, and everything is subscribed or was polled.
+    pub fn is_settled(&self) -> bool {
+        let info = self.parts.status.info();
+        let streams = self.spread.iter().enumerate().filter(|(_, keys)| !keys.is_empty());
+        let open = |number: usize| {
+            let connection = info.connections.get(&number);
+            connection.is_some_and(|c| c.phase == "open" && c.unconfirmed == 0 && c.ids > 0)
+        };
+        let polled = || info.poller.as_ref().is_some_and(|poller| poller.polls > 0 && poller.failures == 0);
+        streams.into_iter().all(|(number, _)| open(number)) && (!self.http || polled())
+    }
+
+    /// Whether any of its connections is open or its last poll went well.
+    pub fn is_connected(&self) -> bool {
+        let info = self.parts.status.info();
+        let polled = info.poller.is_some_and(|poller| poller.polls > 0 && poller.failures == 0);
+        polled || info.connections.values().any(|connection| connection.phase == "open")
+    }
+
+    /// The ids that this heir and the one that serves both have, in the order of their names, and how they stand.
+    pub fn shared_ids(&self, serving: &Self) -> (Vec<Arc<str>>, Vec<Id>) {
+        let theirs: BTreeSet<&str> = serving.ids.iter().map(|(id, _)| &**id).collect();
+        let table = self.parts.slots.table();
+        let writer = self.parts.slots.writer(self.writer);
+        let by_name: BTreeMap<&str, _> = table.iter().map(|slot| (&*slot.subscription().id, slot)).collect();
+        let shared = self.ids.iter().filter(|(id, _)| theirs.contains(&**id));
+        let state = |id: &Arc<str>| {
+            let slot = by_name.get(&**id)?;
+            Some((id.clone(), Id { taken: slot.is_owned_by(writer), heard: self.parts.slots.heard(slot) }))
+        };
+        shared.filter_map(|(id, _)| state(id)).unzip()
+    }
+
+    /// How many of its ids have a value to trust.
+    pub fn fresh_ids(&self) -> usize {
+        self.parts.slots.read_all().iter().filter(|reading| reading.state == State::Fresh).count()
+    }
+
+    /// The counters as they are.
+    pub fn counts(&self) -> Counts {
+        self.parts.status.metrics.counts()
+    }
+
+    /// What was counted since it began to serve.
+    pub fn counts_while_serving(&self) -> Counts {
+        self.counts().since(self.counted)
+    }
+
+    pub fn status(&self) -> &Arc<ProviderStatus> {
+        &self.parts.status
+    }
+
+    /// How many connections it holds.
+    pub fn connections(&self) -> usize {
+        self.spread.iter().filter(|keys| !keys.is_empty()).count()
     }
 
     pub fn plugin(&self) -> &Plugin {
@@ -151,18 +262,24 @@ impl Provider {
         self.ids = wanted_ids(&self.plugin, &config)?;
         self.config = config;
         let table = self.parts.slots.set_ids(&self.ids);
+        self.tell(&table);
+        Ok(())
+    }
+
+    /// Hands its tasks the ids as they are now.
+    fn tell(&mut self, table: &SlotTable) {
         if self.websocket {
-            self.spread(&table);
+            self.spread(table);
         }
         if let Some(poller) = &self.poller {
-            poller.send_replace(self.polled(table));
+            poller.send_replace(self.polled(table.clone()));
         }
-        Ok(())
     }
 
     /// Spreads the ids over connections, starting those that are missing. A connection without ids closes and waits.
     fn spread(&mut self, table: &SlotTable) {
         let Some(limits) = &self.plugin.description().websocket else { return };
+        let Some(handle) = self.lane.as_ref().map(|lane| lane.handle().clone()) else { return };
         let keys: BTreeSet<Key> = table.iter().map(|slot| slot.key()).collect();
         let room = [limits.ids_per_connection, self.config.websocket.ids_per_connection].into_iter().flatten().min();
         let room = room.and_then(|room| NonZeroUsize::new(room.get() as usize));
@@ -175,7 +292,8 @@ impl Provider {
         for number in self.sessions.len()..self.spread.len() {
             let (wanted, receiver) = watch::channel(share(self.spread.get(number)));
             let setup = self.session(number);
-            self.tasks.spawn(transport::stream(setup, receiver, self.rotate.subscribe(), self.stop.subscribe()));
+            let (rotate, stop) = (self.rotate.subscribe(), self.stop.subscribe());
+            self.tasks.spawn_on(transport::stream(setup, receiver, rotate, stop), &handle);
             self.sessions.push(wanted);
         }
     }
@@ -186,7 +304,7 @@ impl Provider {
     }
 
     fn session(&self, number: usize) -> SessionSetup<Configured> {
-        let Parts { open, slots, status, client, network, grants, secrets, buckets, places, origins } =
+        let Parts { open, slots, status, faults, client, network, grants, secrets, buckets, places, origins } =
             self.parts.clone();
         let description = self.plugin.description();
         let limits = description.websocket.as_ref().expect("`spread` asked");
@@ -196,10 +314,12 @@ impl Provider {
             when: if idle { HeartbeatWhen::Idle } else { HeartbeatWhen::Always },
         });
         SessionSetup {
+            writer: self.writer,
             number,
             open,
             slots,
             status,
+            faults,
             client,
             network,
             grants,
@@ -234,12 +354,15 @@ impl Provider {
 
     fn start_poller(&mut self, table: SlotTable) {
         let Some(limits) = &self.plugin.description().http else { return };
-        let Parts { open, slots, status, client, buckets, origins, .. } = self.parts.clone();
+        let Some(handle) = self.lane.as_ref().map(|lane| lane.handle().clone()) else { return };
+        let Parts { open, slots, status, faults, client, buckets, origins, .. } = self.parts.clone();
         let ours = &self.config.http;
         let interval = ours.poll_interval.unwrap_or(limits.poll_interval);
         let setup = PollerSetup {
+            writer: self.writer,
             open,
             status,
+            faults,
             client,
             buckets,
             origins,
@@ -253,7 +376,7 @@ impl Provider {
             slots,
         };
         let (wanted, receiver) = watch::channel(self.polled(table));
-        self.tasks.spawn(transport::poll(setup, receiver, self.stop.subscribe()));
+        self.tasks.spawn_on(transport::poll(setup, receiver, self.stop.subscribe()), &handle);
         self.poller = Some(wanted);
     }
 
@@ -308,11 +431,17 @@ impl Provider {
             info.connections.clear();
             info.poller = None;
         });
+        let writer = self.parts.slots.writer(self.writer);
         for slot in self.parts.slots.table().iter() {
-            slot.set_note_unless_rejected(Note::Down, reason);
+            slot.note(writer, Note::Down, reason, Unless::Rejected);
         }
         self.parts.slots.notify();
     }
+}
+
+fn next_writer() -> u64 {
+    static WRITERS: AtomicU64 = AtomicU64::new(1);
+    WRITERS.fetch_add(1, Ordering::Relaxed)
 }
 
 /// The plugin's mirrors, but for those of origins whose mirrors the operator wrote. Whoever sends an origin elsewhere does

@@ -44,14 +44,27 @@ impl Default for Status {
 impl Status {
     /// The provider's status, made if it does not exist.
     pub fn provider(&self, name: &str) -> Arc<ProviderStatus> {
-        let make = || {
-            Arc::new(ProviderStatus {
-                name: name.into(),
-                metrics: self.metrics.provider(name),
-                info: Mutex::new(ProviderInfo::default()),
-            })
-        };
-        lock(&self.providers).entry(name.to_owned()).or_insert_with(make).clone()
+        lock(&self.providers).entry(name.to_owned()).or_insert_with(|| self.detached(name)).clone()
+    }
+
+    /// The status of a provider that does not serve yet: nobody reads it before [`Status::install`].
+    pub fn detached(&self, name: &str) -> Arc<ProviderStatus> {
+        let metrics = self.metrics.provider(name);
+        Arc::new(ProviderStatus { name: name.into(), metrics, info: Mutex::new(ProviderInfo::default()) })
+    }
+
+    /// Makes this the provider's status. What the configuration says of it stays as it was.
+    pub fn install(&self, status: Arc<ProviderStatus>) {
+        let before = self.provider(&status.name).info();
+        status.update(|info| {
+            info.state = before.state;
+            info.enabled = before.enabled;
+            info.reason = before.reason;
+            info.plugin = before.plugin;
+            info.plugin_version = before.plugin_version;
+            info.plugin_digest = before.plugin_digest;
+        });
+        lock(&self.providers).insert(status.name.to_string(), status);
     }
 
     /// The provider's status, if it is known.

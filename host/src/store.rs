@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::codec::Subscription;
-use crate::observation::{Decimal, Key, Observation, Receipt, UnixNanos, Value};
+use crate::observation::{Decimal, Key, Observation, Receipt, UnixNanos, Value, Writer};
 
 /// What a reader is told of one id.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -93,6 +93,18 @@ pub enum Written {
     Older,
     /// The same sequence of the same connection is held.
     Duplicate,
+    /// Somebody else writes this slot now.
+    Late,
+}
+
+/// What a note must not replace.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum Unless {
+    Never,
+    /// A refusal: a lost connection does not make a refused id less refused.
+    Rejected,
+    /// Nothing to say: some venues send a value before they confirm the subscription.
+    Clear,
 }
 
 /// What is known of an id beside its value. Changes seldom; `Clear` on every message's path.
@@ -140,8 +152,20 @@ pub struct Slot {
     note: AtomicU8,
     reason: Mutex<Arc<str>>,
     counts: Counts,
+    /// The [`Writer`] whose values count.
+    owner: AtomicU64,
+    heir: Mutex<Heir>,
+    /// Monotonic nanoseconds when its owner last delivered anything; 0: never.
+    heard: AtomicU64,
     /// The connection that carries the id, and what the venue said to the subscription.
     carrier: Mutex<Option<Carrier>>,
+}
+
+/// What the heir says of an id that it has not delivered: it counts once the heir takes over.
+#[derive(Default, Debug)]
+struct Heir {
+    note: Option<(Note, Arc<str>)>,
+    carrier: Option<Carrier>,
 }
 
 /// How an id is streamed.
@@ -162,7 +186,7 @@ struct Counts {
 }
 
 impl Slot {
-    fn new(subscription: Subscription, max_age: Duration) -> Self {
+    fn new(subscription: Subscription, max_age: Duration, owner: u64) -> Self {
         let slot = Self {
             subscription,
             max_age: AtomicU64::new(0),
@@ -172,6 +196,9 @@ impl Slot {
             note: AtomicU8::new(Note::Clear as u8),
             reason: Mutex::new("".into()),
             counts: Counts::default(),
+            owner: AtomicU64::new(owner),
+            heir: Mutex::default(),
+            heard: AtomicU64::new(0),
             carrier: Mutex::new(None),
         };
         slot.set_max_age(max_age);
@@ -190,6 +217,51 @@ impl Slot {
     /// Says how the id is streamed; `None`: not at all.
     pub fn set_carrier(&self, carrier: Option<Carrier>) {
         *lock(&self.carrier) = carrier;
+    }
+
+    /// Whether the values of this writer count.
+    pub fn is_owned_by(&self, writer: Writer) -> bool {
+        self.owner.load(Ordering::Relaxed) == writer.number
+    }
+
+    /// As [`Slot::set_carrier`], by one of two writers.
+    pub fn carry(&self, writer: Writer, carrier: Carrier) {
+        if self.is_owned_by(writer) {
+            self.set_carrier(Some(carrier));
+        } else if writer.heir {
+            lock(&self.heir).carrier = Some(carrier);
+        }
+    }
+
+    /// Says what is known of the id beside its value, by one of two writers: what the heir says waits until it owns
+    /// the slot.
+    pub fn note(&self, writer: Writer, note: Note, reason: &str, unless: Unless) {
+        if self.is_owned_by(writer) {
+            match unless {
+                Unless::Never => self.set_note(note, reason),
+                Unless::Rejected => self.set_note_unless_rejected(note, reason),
+                Unless::Clear => self.set_note_unless_clear(note, reason),
+            }
+        } else if writer.heir {
+            let mut heir = lock(&self.heir);
+            let rejected = matches!(heir.note, Some((Note::Rejected, _)));
+            if !(rejected && unless == Unless::Rejected) {
+                heir.note = Some((note, reason.into()));
+            }
+        }
+    }
+
+    /// Makes a writer the owner, and true what it said before it was.
+    fn hand_to(&self, writer: u64) {
+        let before = self.owner.swap(writer, Ordering::Relaxed);
+        let Heir { note, carrier } = std::mem::take(&mut *lock(&self.heir));
+        if before == writer {
+            return;
+        }
+        if let Some((note, reason)) = note {
+            self.set_note(note, &reason);
+        }
+        self.set_carrier(carrier);
     }
 
     pub fn max_age(&self) -> Duration {
@@ -215,7 +287,7 @@ impl Slot {
         match written {
             Written::Stored => {}
             Written::Older => _ = self.counts.older.fetch_add(1, Ordering::Relaxed),
-            Written::Duplicate => _ = self.counts.duplicate.fetch_add(1, Ordering::Relaxed),
+            Written::Duplicate | Written::Late => _ = self.counts.duplicate.fetch_add(1, Ordering::Relaxed),
         }
         written
     }
@@ -227,6 +299,13 @@ impl Slot {
 
     fn write_if_newer(&self, observation: Observation, receipt: Receipt) -> Written {
         let mut payload = lock(&self.payload);
+        let owned = self.is_owned_by(receipt.writer);
+        if !owned && !receipt.writer.heir {
+            return Written::Late;
+        }
+        if owned {
+            self.heard.store(receipt.monotonic, Ordering::Relaxed);
+        }
         let word = |at: usize| self.words[at].load(Ordering::Relaxed);
         let held = word(FLAGS);
         if held & 0xff != TAG_EMPTY {
@@ -287,18 +366,32 @@ impl Slot {
         }
         self.version.store(version.wrapping_add(2), Ordering::Release);
         self.clear_note();
+        // It has delivered, and nothing older than what was there: the slot is the heir's.
+        if !owned {
+            self.hand_to(receipt.writer.number);
+        }
         Written::Stored
     }
 
-    /// The venue confirms what is held. False when nothing is.
-    pub fn confirm(&self, monotonic: u64) -> bool {
+    /// The venue confirms what is held. False when nothing is, or somebody else writes the slot now.
+    pub fn confirm(&self, receipt: Receipt) -> bool {
         let _writing = lock(&self.payload);
+        let owned = self.is_owned_by(receipt.writer);
+        if !owned && !receipt.writer.heir {
+            return false;
+        }
+        if owned {
+            self.heard.store(receipt.monotonic, Ordering::Relaxed);
+        }
         if self.words[FLAGS].load(Ordering::Relaxed) & 0xff == TAG_EMPTY {
             return false;
         }
         // One word, so readers need no new version.
-        self.words[TRUE_AT].fetch_max(monotonic, Ordering::Relaxed);
+        self.words[TRUE_AT].fetch_max(receipt.monotonic, Ordering::Relaxed);
         self.clear_note();
+        if !owned {
+            self.hand_to(receipt.writer.number);
+        }
         true
     }
 
@@ -444,6 +537,13 @@ impl SlotTable {
         self.0.iter().flatten()
     }
 
+    /// Only these ids.
+    #[must_use]
+    pub fn only(&self, ids: &std::collections::BTreeSet<&str>) -> Self {
+        let keep = |slot: &Option<Arc<Slot>>| slot.clone().filter(|slot| ids.contains(&*slot.subscription().id));
+        Self(self.0.iter().map(keep).collect())
+    }
+
     /// The subscriptions of these keys, those that are gone left out.
     pub fn subscriptions<'a>(&self, keys: impl IntoIterator<Item = &'a Key>) -> Vec<Subscription> {
         keys.into_iter().filter_map(|key| Some(self.get(*key)?.subscription().clone())).collect()
@@ -459,9 +559,31 @@ pub struct ProviderSlots {
     changed: Notify,
     was_fresh: AtomicBool,
     started: Instant,
+    /// The numbers of the writer that serves, and of the one that is to take its place.
+    serving: AtomicU64,
+    heir: AtomicU64,
 }
 
 impl ProviderSlots {
+    /// A writer of its own number takes its place at once.
+    pub fn serve(&self, number: u64) {
+        self.heir.store(0, Ordering::Relaxed);
+        self.serving.store(number, Ordering::Relaxed);
+        for slot in self.table().iter() {
+            slot.hand_to(number);
+        }
+    }
+
+    /// A writer that may make ids its own by delivering them. [`ProviderSlots::serve`] ends that, in favour of either.
+    pub fn set_heir(&self, number: u64) {
+        self.heir.store(number, Ordering::Relaxed);
+    }
+
+    /// How the writer of a number stands now.
+    pub fn writer(&self, number: u64) -> Writer {
+        Writer { number, heir: number != 0 && self.heir.load(Ordering::Relaxed) == number }
+    }
+
     /// Makes the wanted ids the provider's ids. An id that stays keeps its key and its value; a new one gets a key
     /// that was never used before, since frames under way may still name the old ones.
     pub fn set_ids(&self, wanted: &[(Arc<str>, Duration)]) -> SlotTable {
@@ -475,7 +597,8 @@ impl ProviderSlots {
                 slots[at] = Some(slot);
             } else {
                 let key = Key(u32::try_from(slots.len()).expect("fewer than 2^32 ids"));
-                let slot = Arc::new(Slot::new(Subscription { key, id: id.clone() }, *max_age));
+                let owner = self.serving.load(Ordering::Relaxed);
+                let slot = Arc::new(Slot::new(Subscription { key, id: id.clone() }, *max_age, owner));
                 self.by_id.insert(id.clone(), slot.clone());
                 slots.push(Some(slot));
             }
@@ -495,9 +618,20 @@ impl ProviderSlots {
         self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Stamps a receipt: wall clock and monotonic clock read together.
+    /// Stamps a receipt of the writer that serves: wall clock and monotonic clock read together.
     pub fn receipt(&self, epoch: u64) -> Receipt {
-        Receipt { at: wall_clock(), monotonic: self.monotonic(), epoch }
+        self.receipt_of(self.serving.load(Ordering::Relaxed), epoch)
+    }
+
+    /// As [`ProviderSlots::receipt`], of the writer of a number.
+    pub fn receipt_of(&self, number: u64, epoch: u64) -> Receipt {
+        Receipt { at: wall_clock(), monotonic: self.monotonic(), epoch, writer: self.writer(number) }
+    }
+
+    /// When the owner of a slot last delivered anything.
+    pub fn heard(&self, slot: &Slot) -> Option<std::time::Instant> {
+        let heard = slot.heard.load(Ordering::Relaxed).checked_sub(AGES_BEFORE_START)?;
+        Some((self.started + Duration::from_nanos(heard)).into_std())
     }
 
     fn monotonic(&self) -> u64 {
@@ -569,6 +703,8 @@ impl Store {
                 changed: Notify::new(),
                 was_fresh: AtomicBool::new(false),
                 started: self.started,
+                serving: AtomicU64::new(0),
+                heir: AtomicU64::new(0),
             })
         };
         self.providers.entry(name.into()).or_insert_with(make).clone()
@@ -671,6 +807,48 @@ mod tests {
         check(&[("words", 0), ("1", 0)], "1");
     }
 
+    /// `s`, `h` and `x` write (the one that serves, its heir, one that was given up), `+` serves the heir, `-` the old one.
+    #[track_caller]
+    fn check_succession(steps: &[&str], expected: &str, note: Note) {
+        let (provider, slot) = slots();
+        provider.serve(1);
+        for step in steps {
+            match step.split_once(' ') {
+                None if *step == "heir" => provider.set_heir(2),
+                None => provider.serve(if *step == "+" { 2 } else { 1 }),
+                Some((who, what)) => {
+                    let number = ["s", "h", "x"].iter().position(|known| *known == who).expect("a writer") as u64 + 1;
+                    let receipt = provider.receipt_of(number, number);
+                    match what {
+                        "unchanged" => drop(slot.confirm(receipt)),
+                        "rejected" => slot.note(receipt.writer, Note::Rejected, what, Unless::Never),
+                        value => drop(slot.write(observation(value), receipt)),
+                    }
+                }
+            }
+        }
+        let held = provider.read("a").and_then(|r| r.held).expect("something was written");
+        assert_eq!(held.value, observation(expected).value, "{steps:?}");
+        assert_eq!(slot.note.load(Ordering::Relaxed), note as u8, "{steps:?}");
+    }
+
+    #[test]
+    fn an_heir_takes_over_what_it_delivers_and_gives_it_back_when_it_is_given_up() {
+        let (clear, rejected) = (Note::Clear, Note::Rejected);
+        check_succession(&["s 1", "h 2", "x 3"], "1", clear);
+        check_succession(&["s 1", "heir", "s 2", "h 3", "s 4"], "3", clear);
+        check_succession(&["s 1", "heir", "h 2", "+", "s 3", "h 4"], "4", clear);
+        check_succession(&["s 1", "heir", "h 2", "-", "h 3", "s 4"], "4", clear);
+        // What is older delivers nothing.
+        check_succession(&["s 1@9", "heir", "h 2@8", "s 3@9"], "3", clear);
+        check_succession(&["s 1", "heir", "h unchanged", "s 2"], "1", clear);
+        // What the heir says of an id counts once it serves.
+        check_succession(&["s 1", "heir", "h rejected"], "1", clear);
+        check_succession(&["s 1", "heir", "h rejected", "-", "s 2"], "2", clear);
+        check_succession(&["s 1", "heir", "h rejected", "+", "s 2"], "1", rejected);
+        check_succession(&["s 1", "s rejected", "heir", "h 2"], "2", clear);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn every_id_has_a_state_and_a_reason() {
         let (provider, slot) = slots();
@@ -688,7 +866,7 @@ mod tests {
         check(State::Fresh, "");
         tokio::time::advance(Duration::from_secs(11)).await;
         check(State::Unresolved, "null");
-        assert!(slot.confirm(provider.receipt(0).monotonic));
+        assert!(slot.confirm(provider.receipt(0)));
         check(State::Fresh, "");
         tokio::time::advance(Duration::from_secs(11)).await;
         check(State::Stale, "max_age is 10.0 s");

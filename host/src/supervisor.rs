@@ -8,20 +8,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::codec::OpenCodec;
+use self::replace::{Heir, Refused, Trial};
 use crate::config::{Config, ConfigError, ProviderConfig};
-use crate::control::{Command, ReloadReport};
+use crate::control::{Applied, Command, ReloadReport};
+use crate::faults::FaultLog;
+use crate::logic::builds::{Builds, Digest, Standing};
 use crate::logic::clock::ClockWatch;
 use crate::logic::reload::{Change, Listing, Planner};
 use crate::plugin::{Engine, LoadError, Plugin};
 use crate::plugins_dir;
 use crate::provider::Provider;
-use crate::status::{ConfigStatus, LoadedPlugin, PluginStatus, ProviderState, Status};
+use crate::registry::Registry;
+use crate::status::{ConfigStatus, Status};
 use crate::store::{State, wall_clock};
 use crate::transport::OriginLimits;
+
+mod builds;
+mod replace;
 
 /// Between two looks at the files. A file counts when two looks agree, so it is seen within half a second.
 const SCAN_INTERVAL: Duration = Duration::from_millis(250);
@@ -30,8 +36,50 @@ const SCAN_INTERVAL: Duration = Duration::from_millis(250);
 enum Happened {
     Tick,
     Told(Command),
-    Loaded(String, Box<Result<Plugin, LoadError>>),
+    Done(Done),
     Stop,
+}
+
+/// A build to be loaded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Load {
+    /// What the file of this name holds.
+    File(String),
+    /// One that was kept.
+    Kept(String, Digest),
+}
+
+impl Load {
+    fn stem(&self) -> &str {
+        match self {
+            Self::File(stem) | Self::Kept(stem, _) => stem,
+        }
+    }
+}
+
+/// What was done off to the side.
+enum Done {
+    Loaded(Load, Box<Result<Plugin, LoadError>>),
+    Judged {
+        stem: String,
+        digest: Digest,
+        standing: Standing,
+        reason: String,
+    },
+    /// `died`: why a quarantined build stays so.
+    Retried {
+        stem: String,
+        digest: Digest,
+        died: Option<String>,
+    },
+}
+
+/// A reload whose consequences are not all known.
+struct Reload {
+    report: ReloadReport,
+    /// The providers that are being replaced because of it.
+    open: BTreeSet<String>,
+    done: Option<oneshot::Sender<ReloadReport>>,
 }
 
 pub(crate) struct Supervisor {
@@ -49,20 +97,35 @@ pub(crate) struct Supervisor {
     errors: BTreeMap<PathBuf, ConfigError>,
     /// The plugin files that lie there, good or not.
     files: BTreeSet<String>,
-    /// The last good build of each file.
-    plugins: BTreeMap<String, Plugin>,
+    /// What is known of each plugin's builds, and what of that is written down.
+    builds: BTreeMap<String, Builds>,
+    saved: BTreeMap<String, Builds>,
+    unsaved: bool,
+    registry: Registry,
+    /// The builds that may have to run at once.
+    loaded: BTreeMap<Digest, Plugin>,
+    /// The kept build that was last asked for.
+    kept_loading: Option<Digest>,
+    faults: BTreeMap<Digest, Arc<FaultLog>>,
     /// Why the file that lies there now was not loaded.
     plugin_errors: BTreeMap<String, String>,
-    /// The providers that keep an older build, with the newer one's file and why they refused it.
-    refusals: BTreeMap<String, (String, String)>,
     /// Running because `autostart` says so. Without its plugin, one goes on being shown while its values count.
     autostarted: BTreeSet<String>,
-    waiting: VecDeque<String>,
-    loading: JoinSet<(String, Result<Plugin, LoadError>)>,
+    waiting: VecDeque<Load>,
+    /// At most one thing at a time is loaded, judged or tried.
+    busy: JoinSet<Done>,
     clock: ClockWatch,
     /// How often the directory was listed.
     looks: u32,
+    /// What should run.
+    wanted: BTreeMap<String, ProviderConfig>,
     running: BTreeMap<String, Provider>,
+    heirs: BTreeMap<String, Heir>,
+    trials: BTreeMap<String, Trial>,
+    refused: BTreeMap<String, Refused>,
+    /// Providers that were replaced and say goodbye.
+    leaving: JoinSet<()>,
+    reloads: Vec<Reload>,
 }
 
 impl Supervisor {
@@ -72,8 +135,13 @@ impl Supervisor {
         config_path: Option<PathBuf>,
         config_planner: Planner,
         engine: Engine,
+        registry: Registry,
         status: Arc<Status>,
     ) -> Self {
+        let builds = registry.load().unwrap_or_else(|error| {
+            tracing::error!(error);
+            BTreeMap::new()
+        });
         Self {
             status,
             engine: Arc::new(engine),
@@ -85,15 +153,26 @@ impl Supervisor {
             beside: BTreeMap::new(),
             errors: BTreeMap::new(),
             files: BTreeSet::new(),
-            plugins: BTreeMap::new(),
+            saved: builds.clone(),
+            builds,
+            unsaved: false,
+            registry,
+            loaded: BTreeMap::new(),
+            kept_loading: None,
+            faults: BTreeMap::new(),
             plugin_errors: BTreeMap::new(),
-            refusals: BTreeMap::new(),
             autostarted: BTreeSet::new(),
             waiting: VecDeque::new(),
-            loading: JoinSet::new(),
+            busy: JoinSet::new(),
             clock: ClockWatch::default(),
             looks: 0,
+            wanted: BTreeMap::new(),
             running: BTreeMap::new(),
+            heirs: BTreeMap::new(),
+            trials: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            leaving: JoinSet::new(),
+            reloads: Vec::new(),
         }
     }
 
@@ -106,11 +185,11 @@ impl Supervisor {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => Happened::Stop,
                 Some(command) = commands.recv() => Happened::Told(command),
-                Some(loaded) = self.loading.join_next() => match loaded {
-                    Ok((stem, result)) => Happened::Loaded(stem, Box::new(result)),
+                Some(done) = self.busy.join_next() => match done {
+                    Ok(done) => Happened::Done(done),
                     // `load_blocking` catches panics; only the reading of the file is outside.
                     Err(error) => {
-                        tracing::error!(%error, "loading a plugin ended in a panic");
+                        tracing::error!(%error, "loading or judging a plugin ended in a panic");
                         Happened::Tick
                     }
                 },
@@ -120,37 +199,108 @@ impl Supervisor {
                 Happened::Tick => {
                     self.look_at_clock();
                     self.look().await;
+                    self.retry_quarantined();
                 }
                 Happened::Told(Command::Rotate(provider, done)) => drop(done.send(self.rotate(provider.as_deref()))),
-                Happened::Told(Command::Build { done, .. }) => {
-                    drop(done.send(Err("not supported yet".to_owned())));
+                Happened::Told(Command::Build { plugin, what, done }) => {
+                    let answer = self.command(&plugin, what).await;
+                    drop(done.send(answer));
                 }
-                Happened::Told(Command::Reload(done)) => {
-                    self.read_config();
-                    for stem in self.beside.keys().cloned().collect::<Vec<_>>() {
-                        self.read_beside(&stem);
-                    }
-                    self.restart_rotated().await;
-                    self.reconcile().await;
-                    if let Some(done) = done {
-                        drop(done.send(ReloadReport::default()));
-                    }
+                Happened::Told(Command::Reload(done)) => self.reload(done).await,
+                Happened::Done(Done::Loaded(load, result)) => self.loaded(load, *result).await,
+                Happened::Done(Done::Judged { stem, digest, standing, reason }) => {
+                    self.judged(&stem, digest, standing, &reason).await;
                 }
-                Happened::Loaded(stem, result) => self.loaded(stem, *result).await,
+                Happened::Done(Done::Retried { stem, digest, died }) => self.retried(&stem, digest, died).await,
                 Happened::Stop => break,
             }
             self.load_next();
+            self.finish_reloads();
+            self.save();
             // A file counts at the second look.
-            if self.looks >= 2 && self.waiting.is_empty() && self.loading.is_empty() {
+            if self.looks >= 2 && self.waiting.is_empty() && self.busy.is_empty() {
                 self.status.set_settled();
             }
         }
         let mut stopping = JoinSet::new();
-        for (_, provider) in std::mem::take(&mut self.running) {
+        let heirs = std::mem::take(&mut self.heirs).into_values().map(|heir| heir.provider);
+        for provider in std::mem::take(&mut self.running).into_values().chain(heirs) {
             stopping.spawn(async move { provider.stop("the daemon is stopping").await });
         }
         while stopping.join_next().await.is_some() {}
-        self.loading.abort_all();
+        while self.leaving.join_next().await.is_some() {}
+        self.busy.abort_all();
+    }
+
+    /// Reads every file of the configuration and the secrets again.
+    async fn reload(&mut self, done: Option<oneshot::Sender<ReloadReport>>) {
+        self.begin_reload(done);
+        self.read_config();
+        for stem in self.beside.keys().cloned().collect::<Vec<_>>() {
+            self.read_beside(&stem);
+        }
+        // Whoever asks may have mended what is in no file of ours.
+        self.refused.clear();
+        self.replace_rotated().await;
+        self.config_changed().await;
+    }
+
+    fn begin_reload(&mut self, done: Option<oneshot::Sender<ReloadReport>>) {
+        let report = ReloadReport { at: Some(wall_clock()), ..ReloadReport::default() };
+        self.reloads.push(Reload { report, open: BTreeSet::new(), done });
+    }
+
+    /// Applies what is configured now.
+    async fn config_changed(&mut self) {
+        for builds in self.builds.values_mut() {
+            builds.handle_config_changed(wall_clock());
+        }
+        self.wanted = self.wanted();
+        for stem in self.files.clone() {
+            self.judge(&stem);
+        }
+        self.reconcile().await;
+        let errors: Vec<String> = self.errors.values().map(ToString::to_string).collect();
+        for reload in self.reloads.iter_mut().filter(|reload| reload.report.errors.is_empty()) {
+            reload.report.errors.clone_from(&errors);
+        }
+    }
+
+    /// What a reload that is under way means for a provider.
+    fn applied(&mut self, name: &str, applied: Applied) {
+        for reload in &mut self.reloads {
+            let known = reload.report.providers.entry(name.to_owned()).or_insert_with(|| applied.clone());
+            if reload.open.remove(name) || *known == Applied::Kept {
+                *known = applied.clone();
+            }
+        }
+    }
+
+    /// It will be known later.
+    fn pending(&mut self, name: &str) {
+        for reload in self.reloads.iter_mut().filter(|reload| !reload.report.providers.contains_key(name)) {
+            reload.open.insert(name.to_owned());
+        }
+    }
+
+    fn finish_reloads(&mut self) {
+        let heirs = &self.heirs;
+        let judging = !self.busy.is_empty() || !self.waiting.is_empty();
+        let finished = self.reloads.extract_if(.., |reload| {
+            reload.open.retain(|name| heirs.contains_key(name));
+            reload.open.is_empty() && !judging
+        });
+        for Reload { report, done, .. } in finished {
+            for (provider, applied) in &report.providers {
+                let (word, why) = applied.words();
+                tracing::info!(provider, result = word, why, "reloaded");
+            }
+            self.status.set_config(ConfigStatus { last_reload: Some(report.clone()), ..self.status.config() });
+            if let Some(done) = done {
+                // Nobody waits any more: it is in the status.
+                let _ = done.send(report);
+            }
+        }
     }
 
     fn rotate(&self, provider: Option<&str>) -> Result<(), String> {
@@ -168,14 +318,15 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Secrets are read when a provider starts: one whose secrets have changed starts anew.
-    async fn restart_rotated(&mut self) {
+    /// Secrets are read when a provider starts: one whose secrets have changed is replaced.
+    async fn replace_rotated(&mut self) {
         let rotated = self.running.iter().filter(|(_, provider)| provider.secrets_changed());
-        for name in rotated.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
-            if let Some(provider) = self.running.remove(&name) {
-                tracing::info!(provider = name, "secrets changed");
-                provider.stop("its secrets changed; starting anew").await;
-            }
+        let rotated =
+            rotated.map(|(name, provider)| (name.clone(), provider.plugin().clone(), provider.config().clone()));
+        for (name, plugin, config) in rotated.collect::<Vec<_>>() {
+            tracing::info!(provider = name, "secrets changed");
+            self.give_up(&name, "its secrets changed").await;
+            self.replace(&name, plugin, config).await;
         }
     }
 
@@ -191,13 +342,13 @@ impl Supervisor {
     /// Compares the files with what was seen of them, and mends what broke.
     async fn look(&mut self) {
         self.looks = self.looks.saturating_add(1);
-        let mut changed = false;
+        let (mut changed, mut configured) = (false, false);
         if let Some(path) = self.config_path.clone() {
             for change in self.config_planner.handle_listing(config_listing(&path)) {
                 // A deleted file leaves everything as it is.
                 if matches!(change, Change::Load(_) | Change::Reload(_)) {
                     self.read_config();
-                    changed = true;
+                    configured = true;
                 }
             }
         }
@@ -209,7 +360,9 @@ impl Supervisor {
                     self.publish_config();
                 }
                 for change in self.plugins_planner.handle_listing(listing) {
-                    changed |= self.take_change(&change);
+                    let (is_plugin, needs) = self.take_change(&change);
+                    changed |= needs && is_plugin;
+                    configured |= needs && !is_plugin;
                 }
             }
             // Said once; what runs goes on.
@@ -233,8 +386,16 @@ impl Supervisor {
             }
             changed = true;
         }
-        let leaves = |stem: &String| !self.plugins.contains_key(stem) && !self.has_fresh_values(stem);
-        if changed || self.autostarted.iter().any(leaves) {
+        changed |= self.look_at_faults();
+        changed |= self.look_at_heirs().await;
+        changed |= self.look_at_trials();
+        changed |= self.has_due_retries();
+        while self.leaving.try_join_next().is_some() {}
+        let leaves = |stem: &String| !self.files.contains(stem) && !self.has_fresh_values(stem);
+        if configured {
+            self.begin_reload(None);
+            self.config_changed().await;
+        } else if changed || self.autostarted.iter().any(leaves) {
             self.reconcile().await;
         }
     }
@@ -244,24 +405,27 @@ impl Supervisor {
         readings.iter().any(|reading| reading.state == State::Fresh)
     }
 
-    /// Whether it needs reconciling now. A plugin does once it is loaded.
-    fn take_change(&mut self, change: &Change) -> bool {
+    /// Whether it is about a plugin, and whether something is to be done now. A plugin's time comes once it is loaded.
+    fn take_change(&mut self, change: &Change) -> (bool, bool) {
         let (Change::Load(name) | Change::Reload(name) | Change::Unload(name)) = change;
-        let Some((stem, is_plugin)) = plugins_dir::stem(name) else { return false };
+        let Some((stem, is_plugin)) = plugins_dir::stem(name) else { return (true, false) };
         let gone = matches!(change, Change::Unload(_));
-        match (is_plugin, gone) {
+        let needs = match (is_plugin, gone) {
             (true, false) => {
                 self.files.insert(stem.to_owned());
-                if !self.waiting.iter().any(|waiting| waiting == stem) {
-                    self.waiting.push_back(stem.to_owned());
+                let load = Load::File(stem.to_owned());
+                if !self.waiting.contains(&load) {
+                    self.waiting.push_back(load);
                 }
                 false
             }
             (true, true) => {
                 tracing::info!(plugin = stem, "plugin file removed");
                 self.files.remove(stem);
-                self.waiting.retain(|waiting| waiting != stem);
-                self.plugins.remove(stem);
+                self.waiting.retain(|load| load.stem() != stem);
+                if let Some(builds) = self.builds.get_mut(stem) {
+                    builds.handle_removed();
+                }
                 self.plugin_errors.remove(stem);
                 self.status.set_plugin(stem, None);
                 true
@@ -276,7 +440,8 @@ impl Supervisor {
                 self.accept_config();
                 true
             }
-        }
+        };
+        (is_plugin, needs)
     }
 
     fn beside_path(&self, stem: &str) -> PathBuf {
@@ -345,44 +510,6 @@ impl Supervisor {
         self.status.set_config(ConfigStatus { error, ..self.status.config() });
     }
 
-    /// Compiles one plugin at a time: two at once would take both cores from the feeds.
-    fn load_next(&mut self) {
-        if !self.loading.is_empty() {
-            return;
-        }
-        let Some(stem) = self.waiting.pop_front() else { return };
-        let (engine, path) = (self.engine.clone(), self.config.plugins_dir.join(format!("{stem}.wasm")));
-        self.loading.spawn_blocking(move || {
-            let read = plugins_dir::read(&path, engine.limits().max_file_bytes);
-            let result = read.and_then(|bytes| engine.load_blocking(&bytes));
-            (stem, result)
-        });
-        self.say_why_waiting();
-    }
-
-    async fn loaded(&mut self, stem: String, result: Result<Plugin, LoadError>) {
-        if !self.files.contains(&stem) {
-            // Deleted while it was being loaded.
-            return;
-        }
-        self.status.metrics.plugin_load(result.is_ok());
-        match result {
-            Ok(plugin) => {
-                tracing::info!(plugin = %stem, version = %plugin.description().version, digest = %plugin.digest(), "plugin loaded");
-                self.plugin_errors.remove(&stem);
-                self.plugins.insert(stem.clone(), plugin);
-                self.reconcile().await;
-            }
-            Err(error) => {
-                let keeps = if self.plugins.contains_key(&stem) { "; the build before it stays" } else { "" };
-                tracing::error!(plugin = %stem, %error, "plugin refused{keeps}");
-                self.plugin_errors.insert(stem.clone(), error.to_string());
-                self.publish_plugins();
-                self.say_why_waiting();
-            }
-        }
-    }
-
     /// What should run, by name.
     fn wanted(&mut self) -> BTreeMap<String, ProviderConfig> {
         let mut wanted = self.config.providers.clone();
@@ -396,7 +523,9 @@ impl Supervisor {
             let left = known.iter().filter(|stem| self.has_fresh_values(stem));
             // Whoever wrote a file beside it wants something else than the defaults, also when the file is wrong.
             let configured = |stem: &String| !known.contains(stem) && self.errors.contains_key(&self.beside_path(stem));
-            let all = self.plugins.keys().chain(left).filter(|stem| !used.contains(*stem) && !configured(stem));
+            let there =
+                self.files.iter().filter(|stem| self.builds.get(*stem).is_some_and(|builds| builds.file().is_some()));
+            let all = there.chain(left).filter(|stem| !used.contains(*stem) && !configured(stem));
             self.autostarted = all.cloned().collect();
         }
         for stem in &self.autostarted {
@@ -407,194 +536,10 @@ impl Supervisor {
         }
         wanted
     }
-
-    /// Makes what runs what should run, touching only what differs.
-    async fn reconcile(&mut self) {
-        let wanted = self.wanted();
-        let gone: Vec<String> = self.running.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
-        for name in gone {
-            if let Some(provider) = self.running.remove(&name) {
-                provider.stop("no longer configured").await;
-                tracing::info!(provider = name, "stopped: no longer configured");
-            }
-        }
-        self.refusals.retain(|name, _| wanted.contains_key(name));
-        for status in self.status.providers() {
-            if !wanted.contains_key(&*status.name) {
-                self.status.remove_provider(&status.name);
-            }
-        }
-        for (name, config) in wanted {
-            self.reconcile_one(&name, config).await;
-        }
-        self.publish_plugins();
-        self.say_why_waiting();
-    }
-
-    async fn reconcile_one(&mut self, name: &str, config: ProviderConfig) {
-        let status = self.status.provider(name);
-        status.update(|info| {
-            info.enabled = config.enabled;
-            info.plugin.clone_from(&config.plugin);
-        });
-        let plugin = self.plugins.get(&config.plugin).cloned();
-        let (Some(plugin), true) = (plugin, config.enabled) else {
-            let (state, reason) = if config.enabled {
-                (ProviderState::WaitingForPlugin, "its plugin is not there")
-            } else {
-                (ProviderState::Disabled, "disabled in the configuration")
-            };
-            if let Some(provider) = self.running.remove(name) {
-                provider.stop(reason).await;
-                tracing::info!(provider = name, reason, "stopped");
-            }
-            self.refusals.remove(name);
-            status.update(|info| {
-                info.state = state;
-                info.reason = reason.to_owned();
-            });
-            return;
-        };
-        if let Some(provider) = self.running.get_mut(name)
-            && provider.plugin().digest() == plugin.digest()
-        {
-            let only_ids = ProviderConfig {
-                ids: config.ids.clone(),
-                max_age: config.max_age,
-                max_age_by_id: config.max_age_by_id.clone(),
-                ..provider.config().clone()
-            } == config;
-            if only_ids {
-                let same = *provider.config() == config;
-                let taken = if same { Ok(()) } else { provider.set_ids(config) };
-                match taken {
-                    Ok(()) => {
-                        // A change that was refused has been taken back.
-                        self.refusals.remove(name);
-                        status.update(|info| info.reason.clear());
-                        if !same {
-                            tracing::info!(provider = name, "ids changed");
-                        }
-                    }
-                    Err(reason) => self.refuse(name, &plugin, &reason),
-                }
-                return;
-            }
-        }
-        self.replace(name, plugin, config).await;
-    }
-
-    /// Starts a provider, in place of the one that runs under its name if the new one is good.
-    async fn replace(&mut self, name: &str, plugin: Plugin, config: ProviderConfig) {
-        let status = self.status.provider(name);
-        if let Err(reason) = probe(name, &plugin, &config).await {
-            return self.refuse(name, &plugin, &reason);
-        }
-        let made = Provider::new(name, plugin.clone(), config, &self.status, self.origins.clone());
-        let mut provider = match made {
-            Ok(provider) => provider,
-            Err(reason) => return self.refuse(name, &plugin, &reason),
-        };
-        if let Some(old) = self.running.remove(name) {
-            old.stop("being replaced").await;
-        }
-        provider.run();
-        tracing::info!(provider = name, plugin = %plugin.description().name, version = %plugin.description().version, "running");
-        self.refusals.remove(name);
-        status.update(|info| {
-            info.state = ProviderState::Running;
-            info.reason.clear();
-            info.plugin_version.clone_from(&plugin.description().version);
-            info.plugin_digest = plugin.digest().to_string();
-        });
-        self.running.insert(name.to_owned(), provider);
-    }
-
-    /// The change is not made. What runs, if anything does, goes on.
-    fn refuse(&mut self, name: &str, plugin: &Plugin, reason: &str) {
-        let old = self.running.get(name);
-        tracing::error!(provider = name, reason, keeps_running = old.is_some(), "provider refused");
-        if let Some(old) = old
-            && old.plugin().digest() != plugin.digest()
-        {
-            let stem = old.config().plugin.clone();
-            self.refusals.insert(name.to_owned(), (stem, format!("refused by provider {name}: {reason}")));
-        }
-        let runs = old.is_some();
-        self.status.provider(name).update(|info| {
-            info.state = if runs { ProviderState::Running } else { ProviderState::Failed };
-            info.reason = if runs { format!("a change was refused: {reason}") } else { reason.to_owned() };
-        });
-    }
-
-    fn publish_plugins(&self) {
-        let users = |stem: &str| {
-            let uses = self.running.iter().filter(|(_, provider)| provider.config().plugin == stem);
-            uses.map(|(name, _)| name.clone()).collect::<Vec<_>>()
-        };
-        let stems: BTreeSet<&String> = self.plugins.keys().chain(self.plugin_errors.keys()).collect();
-        let known: BTreeMap<String, PluginStatus> = self.status.plugins().into_iter().collect();
-        for stem in stems {
-            let loaded = self.plugins.get(stem).map(|plugin| {
-                let digest = plugin.digest().to_string();
-                let since = known.get(stem).and_then(|known| known.loaded.as_ref());
-                let loaded_at = since.filter(|loaded| loaded.digest == digest).map(|loaded| loaded.loaded_at);
-                let description = plugin.description();
-                LoadedPlugin {
-                    name: description.name.clone(),
-                    version: description.version.clone(),
-                    summary: description.summary.clone(),
-                    digest,
-                    size: plugin.size(),
-                    http: plugin.fit().http,
-                    websocket: plugin.fit().websocket,
-                    loaded_at: loaded_at.unwrap_or_else(wall_clock),
-                }
-            });
-            let refused = self.refusals.values().filter(|(refused, _)| refused == stem).map(|(_, why)| why);
-            let error: Vec<&str> =
-                self.plugin_errors.get(stem).into_iter().chain(refused).map(String::as_str).collect();
-            let error = error.join("; ");
-            self.status.set_plugin(
-                stem,
-                Some(PluginStatus { loaded, error, providers: users(stem), ..PluginStatus::default() }),
-            );
-        }
-    }
-
-    /// A provider that waits for its plugin says what is wrong with the file.
-    fn say_why_waiting(&self) {
-        for status in self.status.providers() {
-            let info = status.info();
-            if info.state != ProviderState::WaitingForPlugin {
-                continue;
-            }
-            let file = self.config.plugins_dir.join(format!("{}.wasm", info.plugin));
-            let loading = self.waiting.contains(&info.plugin) || !self.loading.is_empty();
-            let reason = match self.plugin_errors.get(&info.plugin) {
-                Some(error) => format!("{}: {error}", file.display()),
-                None if loading && self.files.contains(&info.plugin) => format!("{} is being loaded", file.display()),
-                None => format!("{} is not there", file.display()),
-            };
-            status.update(|info| info.reason = reason);
-        }
-    }
 }
 
 /// The main configuration as a listing of one file.
 pub(crate) fn config_listing(path: &Path) -> Listing {
     let name = path.to_string_lossy().into_owned();
     plugins_dir::stamp_of(path).map(|stamp| (name, stamp)).into_iter().collect()
-}
-
-/// Whether the plugin takes these settings: on an instance of its own, off the runtime's threads.
-async fn probe(name: &str, plugin: &Plugin, config: &ProviderConfig) -> Result<(), String> {
-    let open = plugin.configured(name.into(), config.settings.clone());
-    let handle = tokio::runtime::Handle::current();
-    let probed = tokio::task::spawn_blocking(move || handle.block_on(open.open()).map(drop)).await;
-    match probed {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(death)) => Err(death.to_string()),
-        Err(error) => Err(format!("configuring it ended in a panic: {error}")),
-    }
 }

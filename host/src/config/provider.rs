@@ -222,6 +222,35 @@ struct RawNetwork {
 }
 
 impl ProviderConfig {
+    /// Whether nothing but ids and their ages is different, which no connection needs to be replaced for.
+    pub fn differs_in_ids_only(&self, other: &Self) -> bool {
+        self.differences(other).iter().all(|what| *what == "ids")
+    }
+
+    /// What is different, in words.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let Self { plugin, enabled, transports, ids, max_age, max_age_by_id, settings, secrets, .. } = self;
+        let origins =
+            |config: &Self| (config.allow_origins.clone(), config.redirect_origins.clone(), config.mirrors.clone());
+        let ages = |config: &Self| (config.max_age, config.max_age_by_id.clone());
+        let limits = |config: &Self| (config.limits.clone(), config.loosen_limits, config.refused_wait);
+        let all = [
+            ("plugin", *plugin == other.plugin),
+            ("enabled", *enabled == other.enabled),
+            ("transports", *transports == other.transports),
+            ("ids", *ids == other.ids && (*max_age, max_age_by_id.clone()) == ages(other)),
+            ("settings", *settings == other.settings),
+            ("secrets", *secrets == other.secrets),
+            ("origins", origins(self) == origins(other)),
+            ("limits", limits(self) == limits(other)),
+            ("plausible times", self.plausible == other.plausible),
+            ("http", self.http == other.http),
+            ("websocket", self.websocket == other.websocket),
+            ("network", self.network == other.network),
+        ];
+        all.into_iter().filter(|(_, same)| !same).map(|(what, _)| what).collect()
+    }
+
     /// Reads and checks the `NAME.toml` beside `NAME.wasm`: what would stand in the section `[provider.NAME]`.
     pub fn load(path: &Path, name: &str) -> Result<Self, ConfigError> {
         Self::parse(&read(path)?, path, name)

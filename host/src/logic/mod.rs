@@ -30,6 +30,10 @@ pub mod turns;
 
 pub mod session;
 
+pub mod builds;
+pub mod faults;
+pub mod handover;
+pub mod probation;
 pub mod reload;
 
 use std::time::{Duration, Instant};

@@ -27,6 +27,7 @@ use crate::codec::{
     WebSocketCodec,
 };
 use crate::description::{Bucket, Compression, Limited};
+use crate::faults::{FaultLog, Input};
 use crate::logic::rotation::{Window, replace_after};
 use crate::logic::session::{self as machine, Action, CloseReason, Overrides, Session, SessionConfig};
 use crate::logic::subscriptions::ASKS;
@@ -52,7 +53,10 @@ pub(crate) struct SessionSetup<O> {
     pub(crate) number: usize,
     pub(crate) open: O,
     pub(crate) slots: Arc<ProviderSlots>,
+    /// The number of the provider's writer.
+    pub(crate) writer: u64,
     pub(crate) status: Arc<ProviderStatus>,
+    pub(crate) faults: Arc<FaultLog>,
     pub(crate) client: HttpClient,
     pub(crate) network: Network,
     pub(crate) grants: Arc<Grants>,
@@ -117,7 +121,7 @@ pub(super) struct Connection<O: OpenCodec> {
 impl<O: OpenCodec> Connection<O> {
     /// Does nothing until it is asked to [`Connection::act`].
     pub(super) fn new(setup: Arc<SessionSetup<O>>, session: Session, table: SlotTable) -> Self {
-        let mut intake = Intake::new(setup.slots.clone(), setup.status.metrics.clone(), setup.plausible);
+        let mut intake = Intake::new(setup.slots.clone(), setup.writer, setup.status.metrics.clone(), setup.plausible);
         intake.set_table(table);
         Self {
             session,
@@ -248,7 +252,7 @@ impl<O: OpenCodec> Connection<O> {
                 self.setup.status.update(|info| info.kind = Some(kind));
                 self.step(Box::new(codec), 0, None).await;
             }
-            Err(death) => self.codec_failed(CodecError::Dead(death)),
+            Err(death) => self.codec_failed(CodecError::Dead(death), "configure", None),
         }
     }
 
@@ -276,7 +280,7 @@ impl<O: OpenCodec> Connection<O> {
                 self.link = Link::Fetching { codec, fetches: fetches + 1, answer };
             }
             Ok(Step::Dial(endpoint)) => self.dial(codec, endpoint),
-            Err(error) => self.codec_failed(error),
+            Err(error) => self.codec_failed(error, "connect", None),
         }
     }
 
@@ -429,7 +433,10 @@ impl<O: OpenCodec> Connection<O> {
                 }
                 self.intake.flush();
             }
-            Err(error) => self.codec_failed(error),
+            Err(error) => {
+                let input = Input::frames(&frames);
+                self.codec_failed(error, "handle-messages", input);
+            }
         }
     }
 
@@ -507,7 +514,7 @@ impl<O: OpenCodec> Connection<O> {
                     return self.queue_subscription(frames);
                 }
                 Err(CodecError::Refused(Refusal::Rejected(rejections))) => rejections,
-                Err(error) => return self.codec_failed(error),
+                Err(error) => return self.codec_failed(error, "subscribe", None),
             };
             let before = asked.len();
             for rejection in rejections {
@@ -517,7 +524,7 @@ impl<O: OpenCodec> Connection<O> {
             }
             if asked.len() == before {
                 let text = "subscribe refused ids that it was not asked for".to_owned();
-                return self.codec_failed(CodecError::Refused(Refusal::Malformed(text)));
+                return self.codec_failed(CodecError::Refused(Refusal::Malformed(text)), "subscribe", None);
             }
         }
     }
@@ -531,7 +538,7 @@ impl<O: OpenCodec> Connection<O> {
         }
         match codec.unsubscribe(context(), &asked).await {
             Ok(frames) => self.queue_subscription(frames),
-            Err(error) => self.codec_failed(error),
+            Err(error) => self.codec_failed(error, "unsubscribe", None),
         }
     }
 
@@ -550,7 +557,7 @@ impl<O: OpenCodec> Connection<O> {
         self.setup.status.metrics.call(Call::Heartbeat, started.elapsed());
         match result {
             Ok(frames) => frames.into_iter().for_each(|frame| self.queue(frame, Limited::Send)),
-            Err(error) => self.codec_failed(error),
+            Err(error) => self.codec_failed(error, "heartbeat", None),
         }
     }
 
@@ -588,9 +595,14 @@ impl<O: OpenCodec> Connection<O> {
         self.report_end();
     }
 
-    fn codec_failed(&mut self, error: CodecError) {
+    fn codec_failed(&mut self, error: CodecError, call: &'static str, input: Option<Input>) {
         match &error {
-            CodecError::Dead(death) => self.setup.status.metrics.death(death.kind()),
+            CodecError::Dead(death) => {
+                self.setup.status.metrics.death(death.kind());
+                if let Some(wait) = self.setup.faults.note(&self.setup.status.name, call, death, input) {
+                    self.session.handle_retry_after(now(), wait);
+                }
+            }
             CodecError::Refused(Refusal::RateLimited { wait, .. }) => {
                 self.setup.status.set_trouble(Trouble::RateLimited, &error.to_string());
                 if let Some(wait) = wait {

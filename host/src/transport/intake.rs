@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::codec::{Context, Missing};
 use crate::metrics::{Outcome as Counted, ProviderMetrics};
-use crate::observation::{Key, Observation, PlausibleTimes, Receipt};
-use crate::store::{Note, ProviderSlots, SlotTable, Written, wall_clock};
+use crate::observation::{Key, Observation, PlausibleTimes, Receipt, Writer};
+use crate::store::{Carrier, Note, ProviderSlots, SlotTable, Unless, Written, wall_clock};
 
 /// Most messages that one gap counts for.
 const MAX_MISSING: u64 = 1_000_000;
@@ -18,6 +18,8 @@ pub(super) struct Intake {
     pub(super) table: SlotTable,
     metrics: ProviderMetrics,
     plausible: PlausibleTimes,
+    /// The number of the provider's [`Writer`].
+    writer: u64,
     epoch: u64,
     dirty: bool,
     /// By key, for streams: when something was last heard of it on this connection, and when it was first asked for, on the
@@ -31,12 +33,18 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(slots: Arc<ProviderSlots>, metrics: ProviderMetrics, plausible: PlausibleTimes) -> Self {
+    pub(super) fn new(
+        slots: Arc<ProviderSlots>,
+        writer: u64,
+        metrics: ProviderMetrics,
+        plausible: PlausibleTimes,
+    ) -> Self {
         let mut intake = Self {
             slots,
             table: SlotTable::default(),
             metrics,
             plausible,
+            writer,
             epoch: next_epoch(),
             dirty: false,
             heard: Vec::new(),
@@ -94,7 +102,18 @@ impl Intake {
     }
 
     pub(super) fn receipt(&self) -> Receipt {
-        self.slots.receipt(self.epoch)
+        self.slots.receipt_of(self.writer, self.epoch)
+    }
+
+    fn writer(&self) -> Writer {
+        self.slots.writer(self.writer)
+    }
+
+    /// Says how an id is streamed.
+    pub(super) fn carry(&self, key: Key, carrier: Carrier) {
+        if let Some(slot) = self.table.get(key) {
+            slot.carry(self.writer(), carrier);
+        }
     }
 
     /// Stores one value. Answers whether it is what is held now.
@@ -113,17 +132,17 @@ impl Intake {
         {
             self.metrics.outcome(Counted::Unusable);
             let reason = format!("the venue's time {} is not plausible (a wrong unit or clock?)", time.to_rfc3339());
-            slot.set_note_unless_rejected(Note::Unresolved, &reason);
+            slot.note(receipt.writer, Note::Unresolved, &reason, Unless::Rejected);
             return false;
         }
         let written = slot.write(observation, receipt);
         self.metrics.outcome(match written {
             Written::Stored => Counted::Observed,
             Written::Older => Counted::Older,
-            Written::Duplicate => Counted::Duplicate,
+            Written::Duplicate | Written::Late => Counted::Duplicate,
         });
         self.dirty = true;
-        written != Written::Older
+        !matches!(written, Written::Older | Written::Late)
     }
 
     /// Whether a value is held that came this way: from this codec, not from one before it or a connection beside it.
@@ -136,7 +155,7 @@ impl Intake {
         self.note_heard(key, receipt);
         match self.table.get(key) {
             // With nothing held there is nothing to confirm.
-            Some(slot) => drop(slot.confirm(receipt.monotonic)),
+            Some(slot) => drop(slot.confirm(receipt)),
             None => return self.unknown_key(),
         }
         self.metrics.outcome(Counted::Unchanged);
@@ -154,7 +173,7 @@ impl Intake {
             Missing::Malformed => (Note::Unresolved, Counted::Unresolved, "the value could not be read"),
         };
         let reason = if text.is_empty() { words.to_owned() } else { format!("{words}: {text}") };
-        slot.set_note(note, &shorten(&reason));
+        slot.note(self.writer(), note, &shorten(&reason), Unless::Never);
         self.metrics.outcome(counted);
         self.dirty = true;
     }
@@ -169,7 +188,7 @@ impl Intake {
             let (provider, id) = (self.slots.name(), &slot.subscription().id);
             tracing::info!(%provider, %id, reason, "refused");
         }
-        slot.set_note(Note::Rejected, &reason);
+        slot.note(self.writer(), Note::Rejected, &reason, Unless::Never);
         self.metrics.outcome(Counted::Rejected);
         self.dirty = true;
     }
@@ -178,7 +197,8 @@ impl Intake {
         let Some(slot) = self.table.get(key) else {
             return self.unknown_key();
         };
-        slot.set_note_unless_rejected(Note::Unresolved, &shorten(&format!("unusable value: {why}")));
+        let reason = shorten(&format!("unusable value: {why}"));
+        slot.note(self.writer(), Note::Unresolved, &reason, Unless::Rejected);
         self.metrics.outcome(Counted::Unusable);
     }
 
@@ -203,9 +223,9 @@ impl Intake {
         if self.quiet {
             return;
         }
-        let reason = shorten(reason);
+        let (writer, reason) = (self.writer(), shorten(reason));
         for slot in keys.into_iter().filter_map(|key| self.table.get(*key)) {
-            slot.set_note_unless_rejected(note, &reason);
+            slot.note(writer, note, &reason, Unless::Rejected);
         }
         self.dirty = true;
     }
@@ -225,7 +245,7 @@ impl Intake {
             } else {
                 "asked for, no answer yet"
             };
-            slot.set_note(Note::Waiting, words);
+            slot.note(self.writer(), Note::Waiting, words, Unless::Never);
         }
     }
 
@@ -233,14 +253,14 @@ impl Intake {
     pub(super) fn unconfirmed(&mut self, key: Key, asks: u32) {
         if let Some(slot) = self.table.get(key).filter(|_| !self.quiet) {
             let words = format!("asked for {asks} times, and the venue has not confirmed the subscription");
-            slot.set_note_unless_clear(Note::Waiting, &words);
+            slot.note(self.writer(), Note::Waiting, &words, Unless::Clear);
         }
     }
 
     /// The venue confirmed a subscription.
     pub(super) fn subscribed(&mut self, key: Key) {
         match self.table.get(key) {
-            Some(slot) => slot.set_note_unless_clear(Note::Waiting, "subscribed, no value yet"),
+            Some(slot) => slot.note(self.writer(), Note::Waiting, "subscribed, no value yet", Unless::Clear),
             None => self.unknown_key(),
         }
     }

@@ -22,6 +22,7 @@ use crate::codec::{
     CodecError, HttpCodec, Missing, OpenCodec, Outcome, PlannedRequest, Refusal, Response, Subscription,
 };
 use crate::description::Bucket;
+use crate::faults::{FaultLog, Input};
 use crate::logic::schedule::{Circuit, Schedule, ScheduleConfig};
 use crate::logic::turns::{Turns, polls_per_cycle};
 use crate::metrics::Call;
@@ -36,7 +37,10 @@ const POLLS_A_VALUE_LASTS: u32 = 3;
 pub(crate) struct PollerSetup<O> {
     pub(crate) open: O,
     pub(crate) slots: Arc<ProviderSlots>,
+    /// The number of the provider's writer.
+    pub(crate) writer: u64,
     pub(crate) status: Arc<ProviderStatus>,
+    pub(crate) faults: Arc<FaultLog>,
     pub(crate) client: HttpClient,
     pub(crate) buckets: Arc<[Bucket]>,
     pub(crate) origins: Arc<OriginLimits>,
@@ -207,7 +211,7 @@ impl<O: OpenCodec> Poller<O> {
     fn new(setup: PollerSetup<O>) -> Self {
         let limiter = Limiter::new(setup.buckets.clone(), setup.origins.clone());
         Self {
-            intake: Intake::new(setup.slots.clone(), setup.status.metrics.clone(), setup.plausible),
+            intake: Intake::new(setup.slots.clone(), setup.writer, setup.status.metrics.clone(), setup.plausible),
             exchange: Exchange {
                 client: setup.client.clone(),
                 limiter: Arc::new(Mutex::new(limiter)),
@@ -354,7 +358,7 @@ impl<O: OpenCodec> Poller<O> {
                     continue;
                 }
             }
-            let failure = self.codec_failed(&error, "create-requests");
+            let failure = self.codec_failed(&error, "create-requests", None);
             let keys: Vec<Key> = asked.iter().map(|subscription| subscription.key).collect();
             self.intake.note(&keys, Note::Down, &failure.reason);
             return Err(failure);
@@ -501,7 +505,7 @@ impl<O: OpenCodec> Poller<O> {
                 if matches!(error, CodecError::Refused(Refusal::Malformed(_))) {
                     self.intake.malformed();
                 }
-                let failure = self.codec_failed(&error, "parse-response");
+                let failure = self.codec_failed(&error, "parse-response", Input::response(keys, response));
                 tally.leave |=
                     matches!(error, CodecError::Refused(Refusal::RateLimited { .. } | Refusal::Unavailable(_)));
                 for key in keys {
@@ -545,12 +549,12 @@ impl<O: OpenCodec> Poller<O> {
     }
 
     /// A dead codec is dropped; the next poll gets a fresh one.
-    fn codec_failed(&mut self, error: &CodecError, call: &str) -> Failure {
+    fn codec_failed(&mut self, error: &CodecError, call: &'static str, input: Option<Input>) -> Failure {
         let (cause, retry_after) = match error {
             CodecError::Dead(death) => {
                 self.setup.status.metrics.death(death.kind());
                 self.codec = None;
-                ("plugin-died", None)
+                ("plugin-died", self.setup.faults.note(&self.setup.status.name, call, death, input))
             }
             CodecError::Refused(Refusal::RateLimited { wait, .. }) => {
                 self.setup.status.set_trouble(Trouble::RateLimited, &error.to_string());

@@ -258,10 +258,8 @@ impl<O: OpenCodec> Slot<O> {
             _ => None,
         };
         for key in session.wanted() {
-            if let Some(slot) = self.serving.intake.table.get(*key) {
-                let subscription = session.subscription(*key);
-                slot.set_carrier(Some(Carrier { connection: self.setup.number, subscription }));
-            }
+            let subscription = session.subscription(*key);
+            self.serving.intake.carry(*key, Carrier { connection: self.setup.number, subscription });
         }
         let info = ConnectionInfo {
             phase,

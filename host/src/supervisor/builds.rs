@@ -1,0 +1,388 @@
+//! From files to builds: loaded one at a time off to the side, judged against what runs, remembered. Which build is to run
+//! is `logic::builds`'; running it is `replace`'s.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Done, Load, Supervisor};
+use crate::codec::OpenCodec;
+use crate::control::BuildCommand;
+use crate::faults::{FaultLog, Input};
+use crate::logic::builds::{Build, Builds, Digest, Standing, hex, short};
+use crate::plugin::{Configured, LoadError, Plugin};
+use crate::plugins_dir;
+use crate::status::{BuildInfo, LoadedPlugin, PluginStatus, ProviderState};
+use crate::store::wall_clock;
+
+/// One provider whose next build is judged.
+struct Case {
+    provider: String,
+    candidate: Configured,
+}
+
+impl Supervisor {
+    /// Loads one build at a time: two at once would take both cores from the feeds.
+    pub(super) fn load_next(&mut self) {
+        if !self.busy.is_empty() {
+            return;
+        }
+        let Some(load) = self.waiting.pop_front() else { return };
+        let (engine, registry) = (self.engine.clone(), self.registry.clone());
+        let max = engine.limits().max_file_bytes;
+        let stem = load.stem().to_owned();
+        let path = self.config.plugins_dir.join(format!("{stem}.wasm"));
+        self.busy.spawn_blocking(move || {
+            let bytes = match &load {
+                Load::File(_) => plugins_dir::read(&path, max),
+                Load::Kept(_, digest) => kept(&registry, digest, max),
+            };
+            let result = bytes.and_then(|bytes| {
+                let plugin = engine.load_blocking(&bytes)?;
+                if let Err(error) = registry.keep(&plugin.digest().bytes(), &bytes) {
+                    tracing::warn!(plugin = stem, %error, "this build is not kept: there is no way back to it after a restart");
+                }
+                Ok(plugin)
+            });
+            Done::Loaded(load, Box::new(result))
+        });
+        self.say_why_waiting();
+    }
+
+    pub(super) async fn loaded(&mut self, load: Load, result: Result<Plugin, LoadError>) {
+        let stem = load.stem().to_owned();
+        if !self.files.contains(&stem) {
+            // Deleted while it was being loaded.
+            return;
+        }
+        self.status.metrics.plugin_load(result.is_ok());
+        match (load, result) {
+            (Load::File(_), Ok(plugin)) => {
+                let description = plugin.description();
+                tracing::info!(plugin = %stem, version = %description.version, digest = %plugin.digest(), "plugin loaded");
+                self.plugin_errors.remove(&stem);
+                let builds = self.builds.entry(stem.clone()).or_default();
+                builds.handle_file(plugin.digest().bytes(), &description.version, wall_clock());
+                self.loaded.insert(plugin.digest().bytes(), plugin);
+                self.judge(&stem);
+                self.reconcile().await;
+            }
+            (Load::Kept(_, digest), Ok(plugin)) => {
+                tracing::info!(plugin = %stem, version = %plugin.description().version, digest = %plugin.digest(), "a build that was kept is loaded again");
+                self.loaded.insert(digest, plugin);
+                self.reconcile().await;
+            }
+            (Load::File(_), Err(error)) => {
+                let keeps = if self.target(&stem).is_some() { "; the build before it stays" } else { "" };
+                tracing::error!(plugin = %stem, %error, "plugin refused{keeps}");
+                self.plugin_errors.insert(stem, error.to_string());
+                self.publish_plugins();
+                self.say_why_waiting();
+            }
+            (Load::Kept(_, digest), Err(error)) => {
+                tracing::error!(plugin = %stem, build = short(&digest), %error, "a build that was kept cannot be loaded");
+                if let Some(builds) = self.builds.get_mut(&stem) {
+                    let reason = format!("its file is not there any more: {error}");
+                    builds.handle_judged(digest, Standing::Refused, &reason, wall_clock());
+                }
+                self.reconcile().await;
+            }
+        }
+    }
+
+    /// Compares what the file holds with what runs, where both are known. What is found comes as [`Done::Judged`].
+    pub(super) fn judge(&mut self, stem: &str) {
+        let Some(digest) = self.builds.get(stem).and_then(Builds::to_judge) else { return };
+        let Some(plugin) = self.loaded.get(&digest).cloned() else { return };
+        let running = self.running.iter().filter(|(_, provider)| provider.config().plugin == stem);
+        let cases: Vec<Case> = running
+            .map(|(name, provider)| {
+                // With the settings that are wanted now: they may have changed together with the file.
+                let wanted = self.wanted.get(name).unwrap_or(provider.config());
+                Case {
+                    provider: name.clone(),
+                    candidate: plugin.configured(name.as_str().into(), wanted.settings.clone()),
+                }
+            })
+            .collect();
+        if cases.is_empty() {
+            // Nothing to compare it with.
+            if let Some(builds) = self.builds.get_mut(stem) {
+                builds.handle_judged(digest, Standing::Trial, "", wall_clock());
+            }
+            return;
+        }
+        let (stem, handle) = (stem.to_owned(), tokio::runtime::Handle::current());
+        self.busy.spawn_blocking(move || {
+            let judged = cases.iter().find_map(|case| {
+                let why = handle.block_on(case.judge()).err()?;
+                Some(format!("refused by provider {}: {why}", case.provider))
+            });
+            let (standing, reason) = judged.map_or((Standing::Trial, String::new()), |why| (Standing::Refused, why));
+            Done::Judged { stem, digest, standing, reason }
+        });
+    }
+
+    pub(super) async fn judged(&mut self, stem: &str, digest: Digest, standing: Standing, reason: &str) {
+        let Some(builds) = self.builds.get_mut(stem) else { return };
+        // Something may have been said of it meanwhile.
+        if !builds.get(digest).is_some_and(|build| build.standing == Standing::New) {
+            return;
+        }
+        builds.handle_judged(digest, standing, reason, wall_clock());
+        if standing == Standing::Trial {
+            tracing::info!(plugin = stem, build = short(&digest), "the new build reads what the one before reads");
+        } else {
+            tracing::error!(
+                plugin = stem,
+                build = short(&digest),
+                standing = standing.as_str(),
+                reason,
+                "build not taken"
+            );
+        }
+        self.reconcile().await;
+    }
+
+    /// The build of a plugin that is to run, if it is loaded; it is being loaded when it is not.
+    pub(super) fn target(&mut self, stem: &str) -> Option<Plugin> {
+        let digest = self.builds.get(stem)?.target()?;
+        if let Some(plugin) = self.loaded.get(&digest) {
+            return Some(plugin.clone());
+        }
+        let load = Load::Kept(stem.to_owned(), digest);
+        if !self.waiting.contains(&load) && self.kept_loading != Some(digest) {
+            self.kept_loading = Some(digest);
+            self.waiting.push_back(load);
+        }
+        None
+    }
+
+    /// The log of a build's faults.
+    pub(super) fn fault_log(&mut self, digest: Digest) -> Arc<FaultLog> {
+        let known = self.builds.values().find_map(|builds| builds.get(digest)).map_or(0, |build| build.faults);
+        self.faults.entry(digest).or_insert_with(|| Arc::new(FaultLog::counting_from(known))).clone()
+    }
+
+    /// Takes builds whose instances die out of use. Answers whether something changed.
+    pub(super) fn look_at_faults(&mut self) -> bool {
+        let mut changed = false;
+        for (stem, builds) in &mut self.builds {
+            for digest in builds.all().iter().map(|build| build.digest).collect::<Vec<_>>() {
+                let Some(log) = self.faults.get(&digest) else { continue };
+                builds.set_faults(digest, log.count());
+                let quarantined = builds.get(digest).is_some_and(|build| build.standing == Standing::Quarantined);
+                if let Some(why) = log.quarantine().filter(|_| !quarantined) {
+                    tracing::error!(plugin = %stem, build = short(&digest), why, "build quarantined");
+                    builds.handle_quarantine(digest, &why, wall_clock());
+                    changed = true;
+                }
+            }
+        }
+        changed
+    }
+
+    /// Gives quarantined builds whose time has come another chance, if they survive what they died of.
+    pub(super) fn retry_quarantined(&mut self) {
+        let due = self.builds.iter().find_map(|(stem, builds)| Some((stem.clone(), builds.due(wall_clock())?)));
+        let Some((stem, digest)) = due.filter(|_| self.busy.is_empty()) else { return };
+        let Some(plugin) = self.loaded.get(&digest).cloned() else {
+            let load = Load::Kept(stem, digest);
+            if !self.waiting.contains(&load) {
+                self.waiting.push_back(load);
+            }
+            return;
+        };
+        let inputs: Vec<Input> = self.fault_log(digest).kept().into_iter().filter_map(|fault| fault.input).collect();
+        let settings = self.wanted.values().find(|config| config.plugin == stem).map(|config| config.settings.clone());
+        let open = plugin.configured(stem.as_str().into(), settings.unwrap_or_else(|| "{}".to_owned()));
+        let handle = tokio::runtime::Handle::current();
+        self.busy.spawn_blocking(move || {
+            let died = handle.block_on(crate::faults::dies_again(&open, &inputs));
+            Done::Retried { stem, digest, died }
+        });
+    }
+
+    pub(super) async fn retried(&mut self, stem: &str, digest: Digest, died: Option<String>) {
+        let log = self.fault_log(digest);
+        let Some(builds) = self.builds.get_mut(stem) else { return };
+        if !builds.get(digest).is_some_and(|build| build.standing == Standing::Quarantined) {
+            return;
+        }
+        match died {
+            None => {
+                tracing::info!(plugin = stem, build = short(&digest), "a quarantined build is tried again");
+                log.forgive();
+                builds.handle_retry(digest, wall_clock());
+                self.reconcile().await;
+            }
+            Some(why) => {
+                tracing::warn!(
+                    plugin = stem,
+                    build = short(&digest),
+                    why,
+                    "a quarantined build still dies of what it died of"
+                );
+                builds.handle_quarantine(digest, &why, wall_clock());
+            }
+        }
+    }
+
+    /// Does what the operator says of a plugin's builds. Answers in words.
+    pub(super) async fn command(&mut self, stem: &str, what: BuildCommand) -> Result<String, String> {
+        let now = wall_clock();
+        let unknown = || format!("no plugin {stem} is known");
+        let builds = self.builds.get_mut(stem).ok_or_else(unknown)?;
+        // Not done before it is known that it can be.
+        let mut after = builds.clone();
+        let digest = match &what {
+            BuildCommand::Release(digits) => after.release(digits.as_deref(), now),
+            BuildCommand::Rollback => after.rollback(now),
+            BuildCommand::Pin(digits) => after.pin(digits.as_deref(), now),
+            BuildCommand::Unpin => {
+                after.unpin();
+                after.target().ok_or(crate::logic::builds::Unmet::NothingBefore)
+            }
+        };
+        let digest = digest.map_err(|unmet| unmet.to_string())?;
+        let kept = self.registry.kept(&digest, self.engine.limits().max_file_bytes as u64);
+        if !self.loaded.contains_key(&digest) && !matches!(kept, Ok(Some(_))) {
+            return Err(format!("the file of build {} is not kept: put it into plugins_dir", short(&digest)));
+        }
+        *builds = after;
+        if let Some(log) = self.faults.get(&digest) {
+            log.forgive();
+        }
+        self.refused.retain(|_, refused| refused.digest != digest);
+        tracing::info!(plugin = stem, build = short(&digest), command = ?what, "told by the operator");
+        self.judge(stem);
+        self.reconcile().await;
+        let words = match what {
+            BuildCommand::Release(_) => "is looked at anew",
+            BuildCommand::Rollback => "takes its place",
+            BuildCommand::Pin(_) => "runs, and no other",
+            BuildCommand::Unpin => "runs, until a newer one is as good",
+        };
+        Ok(format!("{stem}: build {} {words}", short(&digest)))
+    }
+
+    /// Writes down what changed, and forgets what nobody needs.
+    pub(super) fn save(&mut self) {
+        if self.saved != self.builds {
+            match self.registry.save(&self.builds) {
+                Ok(()) => self.saved.clone_from(&self.builds),
+                // Tried again at the next look; said once.
+                Err(error) if !self.unsaved => {
+                    tracing::error!(%error, "what is known of builds cannot be written to state_dir");
+                    self.unsaved = true;
+                }
+                Err(_) => {}
+            }
+        }
+        let mut needed: BTreeSet<Digest> = BTreeSet::new();
+        for builds in self.builds.values() {
+            let good = builds.all().iter().filter(|build| matches!(build.standing, Standing::Trial | Standing::Good));
+            needed.extend(good.take(2).map(|build| build.digest));
+            needed.extend([builds.file(), builds.target()].into_iter().flatten());
+        }
+        let running = self.running.values().chain(self.heirs.values().map(|heir| &heir.provider));
+        needed.extend(running.map(|provider| provider.plugin().digest().bytes()));
+        self.loaded.retain(|digest, _| needed.contains(digest));
+        self.faults.retain(|digest, log| needed.contains(digest) || log.quarantine().is_some());
+    }
+
+    pub(super) fn publish_plugins(&self) {
+        let users = |stem: &str| {
+            let uses = self.running.iter().filter(|(_, provider)| provider.config().plugin == stem);
+            uses.map(|(name, _)| name.clone()).collect::<Vec<_>>()
+        };
+        let there = |stem: &&String| self.files.contains(*stem);
+        let stems: BTreeSet<&String> = self.builds.keys().chain(self.plugin_errors.keys()).filter(there).collect();
+        let known: BTreeMap<String, PluginStatus> = self.status.plugins().into_iter().collect();
+        for stem in stems {
+            let builds = self.builds.get(stem);
+            let shown = builds.and_then(|builds| builds.target().or(builds.file()));
+            let loaded = shown.and_then(|digest| self.loaded.get(&digest)).map(|plugin| {
+                let digest = plugin.digest().to_string();
+                let since = known.get(stem).and_then(|known| known.loaded.as_ref());
+                let loaded_at = since.filter(|loaded| loaded.digest == digest).map(|loaded| loaded.loaded_at);
+                let description = plugin.description();
+                LoadedPlugin {
+                    name: description.name.clone(),
+                    version: description.version.clone(),
+                    summary: description.summary.clone(),
+                    digest,
+                    size: plugin.size(),
+                    http: plugin.fit().http,
+                    websocket: plugin.fit().websocket,
+                    loaded_at: loaded_at.unwrap_or_else(wall_clock),
+                }
+            });
+            let against = builds.and_then(Builds::against).map(words);
+            let error: Vec<String> = self.plugin_errors.get(stem).cloned().into_iter().chain(against).collect();
+            let info = |build: &Build| BuildInfo {
+                digest: hex(&build.digest),
+                version: build.version.clone(),
+                standing: build.standing.as_str(),
+                reason: build.reason.clone(),
+                since: build.since,
+                faults: build.faults,
+            };
+            let status = PluginStatus {
+                loaded,
+                error: error.join("; "),
+                providers: users(stem),
+                builds: builds.map(|builds| builds.all().iter().map(info).collect()).unwrap_or_default(),
+                pinned: builds.and_then(Builds::pinned).map(|digest| hex(&digest)),
+            };
+            self.status.set_plugin(stem, Some(status));
+        }
+    }
+
+    /// A provider that waits for its plugin says what is wrong with the file.
+    pub(super) fn say_why_waiting(&self) {
+        for status in self.status.providers() {
+            let info = status.info();
+            if info.state != ProviderState::WaitingForPlugin {
+                continue;
+            }
+            let file = self.config.plugins_dir.join(format!("{}.wasm", info.plugin));
+            let against = self.builds.get(&info.plugin).and_then(Builds::against).map(words);
+            let loading = !self.waiting.is_empty() || !self.busy.is_empty();
+            let reason = match self.plugin_errors.get(&info.plugin).cloned().or(against) {
+                Some(error) => format!("{}: {error}", file.display()),
+                None if loading && self.files.contains(&info.plugin) => format!("{} is being loaded", file.display()),
+                None => format!("{} is not there", file.display()),
+            };
+            status.update(|info| info.reason = reason);
+        }
+    }
+}
+
+/// What speaks against a build.
+pub(super) fn words(build: &Build) -> String {
+    match build.standing {
+        Standing::Refused => build.reason.clone(),
+        Standing::Trial | Standing::Good | Standing::New => {
+            format!("build {} lies there, and another is to run", short(&build.digest))
+        }
+        standing => format!("build {} {}: {}", short(&build.digest), standing.as_str(), build.reason),
+    }
+}
+
+fn kept(registry: &crate::registry::Registry, digest: &Digest, max: usize) -> Result<Vec<u8>, LoadError> {
+    let failed = |why: String| LoadError::Read(why);
+    let bytes = registry.kept(digest, max as u64).map_err(|e| failed(e.to_string()))?;
+    let bytes = bytes.ok_or_else(|| failed("it was not kept".to_owned()))?;
+    if crate::plugin::Digest::of(&bytes).bytes() == *digest {
+        Ok(bytes)
+    } else {
+        Err(failed("the kept file was changed".to_owned()))
+    }
+}
+
+impl Case {
+    /// Whether the candidate takes the settings and reads what the running build reads; otherwise why not.
+    async fn judge(&self) -> Result<(), String> {
+        self.candidate.open().await.map(drop).map_err(|death| death.to_string())
+    }
+}

@@ -1,0 +1,411 @@
+//! What runs, brought to what should run: providers started, replaced without a gap, put on trial, taken back.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::Supervisor;
+use crate::codec::OpenCodec;
+use crate::config::ProviderConfig;
+use crate::control::Applied;
+use crate::logic::builds::{Builds, Digest, Standing, short};
+use crate::logic::handover::{Decision, Handover};
+use crate::logic::probation::{Counts, Probation, Verdict};
+use crate::plugin::Plugin;
+use crate::provider::Provider;
+use crate::status::ProviderState;
+use crate::store::wall_clock;
+
+/// A provider that cannot run is tried again after this, or once its plugin or configuration changes.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// At most so many ids are named in a reason.
+const NAMED: usize = 5;
+
+/// A provider on its way to take another's place.
+pub(super) struct Heir {
+    pub(super) provider: Provider,
+    handover: Handover,
+    /// What is different.
+    what: String,
+}
+
+/// A build on trial in one provider.
+pub(super) struct Trial {
+    digest: Digest,
+    probation: Probation,
+}
+
+/// What a provider was not to run with, and why.
+pub(super) struct Refused {
+    pub(super) digest: Digest,
+    config: ProviderConfig,
+    reason: String,
+    at: Instant,
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+impl Supervisor {
+    /// Makes what runs what should run, touching only what differs.
+    pub(super) async fn reconcile(&mut self) {
+        self.wanted = self.wanted();
+        let gone: Vec<String> = self.running.keys().filter(|name| !self.wanted.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.stop_one(&name, "no longer configured").await;
+            self.applied(&name, Applied::Stopped("no longer configured".to_owned()));
+        }
+        self.refused.retain(|name, _| self.wanted.contains_key(name));
+        for status in self.status.providers() {
+            if !self.wanted.contains_key(&*status.name) {
+                self.status.remove_provider(&status.name);
+            }
+        }
+        for (name, config) in self.wanted.clone() {
+            self.reconcile_one(&name, config).await;
+        }
+        self.publish_plugins();
+        self.say_why_waiting();
+    }
+
+    async fn stop_one(&mut self, name: &str, reason: &str) {
+        self.give_up(name, reason).await;
+        self.trials.remove(name);
+        if let Some(provider) = self.running.remove(name) {
+            provider.stop(reason).await;
+            tracing::info!(provider = name, reason, "stopped");
+        }
+    }
+
+    async fn reconcile_one(&mut self, name: &str, config: ProviderConfig) {
+        let status = self.status.provider(name);
+        status.update(|info| {
+            info.enabled = config.enabled;
+            info.plugin.clone_from(&config.plugin);
+        });
+        let wanted = self.builds.get(&config.plugin).and_then(Builds::target);
+        let plugin = if config.enabled { self.target(&config.plugin) } else { None };
+        let Some(plugin) = plugin else {
+            if config.enabled && wanted.is_some() && self.running.contains_key(name) {
+                // What is to take its place is being loaded.
+                return;
+            }
+            let (state, reason) = if config.enabled {
+                (ProviderState::WaitingForPlugin, "its plugin is not there")
+            } else {
+                (ProviderState::Disabled, "disabled in the configuration")
+            };
+            let against = self.builds.get(&config.plugin).and_then(Builds::against).map(super::builds::words);
+            let reason = against.filter(|_| config.enabled).unwrap_or_else(|| reason.to_owned());
+            self.stop_one(name, &reason).await;
+            status.update(|info| {
+                info.state = state;
+                info.reason.clone_from(&reason);
+            });
+            self.applied(name, Applied::Stopped(reason));
+            return;
+        };
+        if let Some(heir) = self.heirs.get(name) {
+            if heir.provider.plugin().digest() == plugin.digest() && *heir.provider.config() == config {
+                return self.pending(name);
+            }
+            self.give_up(name, "something newer takes its place").await;
+        }
+        if let Some(provider) = self.running.get_mut(name)
+            && provider.plugin().digest() == plugin.digest()
+            && provider.config().differs_in_ids_only(&config)
+        {
+            let same = *provider.config() == config;
+            let taken = if same { Ok(()) } else { provider.set_ids(config.clone()) };
+            let applied = match taken {
+                Ok(()) => {
+                    // A change that was refused has been taken back.
+                    self.refused.remove(name);
+                    let reason = self.held_back(&config.plugin);
+                    status.update(|info| info.reason = reason);
+                    if same { Applied::Kept } else { Applied::Changed("ids".to_owned()) }
+                }
+                Err(reason) => {
+                    self.refuse(name, &plugin, config, &reason);
+                    Applied::Refused(reason)
+                }
+            };
+            self.applied(name, applied);
+            return;
+        }
+        let digest = plugin.digest().bytes();
+        if let Some(refused) = self.refused.get(name)
+            && refused.digest == digest
+            && refused.config == config
+            && (self.running.contains_key(name) || now().saturating_duration_since(refused.at) < RETRY)
+        {
+            let reason = refused.reason.clone();
+            self.applied(name, Applied::Refused(reason));
+            return;
+        }
+        self.replace(name, plugin, config).await;
+    }
+
+    /// What is said of a running provider whose plugin's file holds a build that does not run.
+    fn held_back(&self, stem: &str) -> String {
+        let against = self.builds.get(stem).and_then(Builds::against);
+        let against = against.filter(|build| !matches!(build.standing, Standing::Trial | Standing::Good));
+        against.map(|build| format!("a change was refused: {}", super::builds::words(build))).unwrap_or_default()
+    }
+
+    /// Starts a provider: alone, or beside the one that runs under its name, to take its place once it delivers.
+    pub(super) async fn replace(&mut self, name: &str, plugin: Plugin, config: ProviderConfig) {
+        if let Err(reason) = probe(name, &plugin, &config).await {
+            return self.refused_now(name, &plugin, config, &reason);
+        }
+        let faults = self.fault_log(plugin.digest().bytes());
+        let made = Provider::new(name, plugin.clone(), config.clone(), &self.status, self.origins.clone(), faults);
+        let mut provider = match made {
+            Ok(provider) => provider,
+            Err(reason) => return self.refused_now(name, &plugin, config, &reason),
+        };
+        let (what, before) = match self.running.get(name) {
+            None => (None, None),
+            Some(old) => {
+                let mut what = old.config().differences(&config);
+                if old.plugin().digest() != plugin.digest() {
+                    what.insert(0, "plugin");
+                }
+                if what.is_empty() {
+                    what.push("secrets");
+                }
+                let at_once = reason_for_no_overlap(old, &provider);
+                if at_once.is_none() {
+                    match provider.run_beside(old) {
+                        Ok(()) => {
+                            let (build, what) = (short(&plugin.digest().bytes()), what.join(", "));
+                            tracing::info!(provider = name, build, what, "starts beside the one that serves");
+                            let heir = Heir { provider, handover: Handover::new(now()), what };
+                            self.heirs.insert(name.to_owned(), heir);
+                            return self.pending(name);
+                        }
+                        Err(reason) => return self.refused_now(name, &plugin, config, &reason),
+                    }
+                }
+                if let Some(why) = at_once.filter(|why| !why.is_empty()) {
+                    tracing::warn!(provider = name, why, "handed over at once");
+                }
+                (Some(what.join(", ")), Some(old.plugin().digest().bytes()))
+            }
+        };
+        let counts = self.running.get(name).map(Provider::counts_while_serving);
+        if let Some(old) = self.running.remove(name) {
+            old.stop("being replaced").await;
+        }
+        if let Err(reason) = provider.run(&self.status) {
+            return self.refused_now(name, &plugin, config, &reason);
+        }
+        self.refused.remove(name);
+        self.serves(name, provider, before, counts.unwrap_or_default());
+        self.applied(name, what.map_or(Applied::Started, Applied::Changed));
+    }
+
+    /// A provider serves from now on; on trial, if its build is.
+    fn serves(&mut self, name: &str, provider: Provider, before: Option<Digest>, counts: Counts) {
+        let description = provider.plugin().description();
+        let digest = provider.plugin().digest();
+        tracing::info!(provider = name, plugin = %description.name, version = %description.version, build = short(&digest.bytes()), "running");
+        let reason = self.held_back(&provider.config().plugin);
+        self.status.provider(name).update(|info| {
+            info.state = ProviderState::Running;
+            info.reason = reason;
+            info.plugin_version.clone_from(&description.version);
+            info.plugin_digest = digest.to_string();
+        });
+        let digest = digest.bytes();
+        let stem = &provider.config().plugin;
+        let on_trial = self.builds.get(stem).and_then(|builds| builds.get(digest));
+        if on_trial.is_some_and(|build| build.standing == Standing::Trial) {
+            let fresh = if before.is_some() { provider.fresh_ids() } else { 0 };
+            let probation = Probation::new(counts, provider.counts(), fresh, self.config.probation, now());
+            self.trials.insert(name.to_owned(), Trial { digest, probation });
+        } else {
+            self.trials.remove(name);
+        }
+        self.running.insert(name.to_owned(), provider);
+    }
+
+    fn refused_now(&mut self, name: &str, plugin: &Plugin, config: ProviderConfig, reason: &str) {
+        self.refuse(name, plugin, config, reason);
+        self.applied(name, Applied::Refused(reason.to_owned()));
+    }
+
+    /// The change is not made. What runs, if anything does, goes on.
+    fn refuse(&mut self, name: &str, plugin: &Plugin, config: ProviderConfig, reason: &str) {
+        let runs = self.running.contains_key(name);
+        let said = self.refused.get(name).is_some_and(|refused| refused.reason == reason);
+        if !said {
+            tracing::error!(provider = name, reason, keeps_running = runs, "provider refused");
+        }
+        let digest = plugin.digest().bytes();
+        let refused = Refused { digest, config, reason: reason.to_owned(), at: now() };
+        self.refused.insert(name.to_owned(), refused);
+        self.status.provider(name).update(|info| {
+            info.state = if runs { ProviderState::Running } else { ProviderState::Failed };
+            info.reason = if runs { format!("a change was refused: {reason}") } else { reason.to_owned() };
+        });
+    }
+
+    /// Whether a provider that could not run is to be tried again.
+    pub(super) fn has_due_retries(&self) -> bool {
+        let due = |(name, refused): (&String, &Refused)| {
+            !self.running.contains_key(name) && now().saturating_duration_since(refused.at) >= RETRY
+        };
+        self.refused.iter().any(due)
+    }
+
+    /// Brings every replacement forward. Answers whether something changed that the rest must know.
+    pub(super) async fn look_at_heirs(&mut self) -> bool {
+        let mut changed = false;
+        for name in self.heirs.keys().cloned().collect::<Vec<_>>() {
+            let Some(heir) = self.heirs.get_mut(&name) else { continue };
+            let Some(serving) = self.running.get(&name) else {
+                // Whatever it was to replace is gone.
+                self.take_over(&name);
+                changed = true;
+                continue;
+            };
+            if heir.provider.is_broken(&self.status) {
+                self.heir_failed(&name, "a task of it broke").await;
+                changed = true;
+                continue;
+            }
+            let (names, ids) = heir.provider.shared_ids(serving);
+            match heir.handover.decide(heir.provider.is_settled(), &ids, now()) {
+                Decision::Wait => {}
+                Decision::TakeOver => {
+                    self.take_over(&name);
+                    changed = true;
+                }
+                Decision::GiveUp(lacking) => {
+                    let connected = heir.handover.settled().is_some();
+                    let first: Vec<&str> = lacking.iter().take(NAMED).map(|at| &*names[*at]).collect();
+                    let more = lacking.len().saturating_sub(NAMED);
+                    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                    let does = if connected { "it does not deliver" } else { "it does not connect, and lacks" };
+                    let why = format!("{does} {}{more}, which the one before delivers", first.join(", "));
+                    self.heir_failed(&name, &why).await;
+                    changed = true;
+                }
+            }
+        }
+        changed
+    }
+
+    fn take_over(&mut self, name: &str) {
+        let Some(Heir { mut provider, what, .. }) = self.heirs.remove(name) else { return };
+        provider.take_over(&self.status);
+        let old = self.running.remove(name);
+        let before = old.as_ref().map(|old| old.plugin().digest().bytes());
+        let counts = old.as_ref().map(Provider::counts_while_serving).unwrap_or_default();
+        if let Some(old) = old {
+            self.leaving.spawn(async move { old.stop("replaced").await });
+        }
+        self.refused.remove(name);
+        self.serves(name, provider, before, counts);
+        self.applied(name, Applied::Changed(what));
+    }
+
+    /// What was to take a provider's place is not good enough: its build is refused, or its settings are.
+    async fn heir_failed(&mut self, name: &str, why: &str) {
+        let Some(heir) = self.heirs.get(name) else { return };
+        let (plugin, config) = (heir.provider.plugin().clone(), heir.provider.config().clone());
+        let digest = plugin.digest().bytes();
+        self.give_up(name, why).await;
+        let runs = self.running.get(name).map(|old| old.plugin().digest().bytes());
+        if runs.is_some_and(|runs| runs != digest)
+            && let Some(builds) = self.builds.get_mut(&config.plugin)
+            && builds.pinned() != Some(digest)
+        {
+            let why = format!("refused by provider {name}: {why}");
+            tracing::error!(provider = name, build = short(&digest), why, "build not taken");
+            builds.handle_judged(digest, Standing::Refused, &why, wall_clock());
+        }
+        self.refused_now(name, &plugin, config, why);
+    }
+
+    /// Ends what was to take a provider's place, if there is such a thing.
+    pub(super) async fn give_up(&mut self, name: &str, why: &str) {
+        let Some(heir) = self.heirs.remove(name) else { return };
+        tracing::info!(provider = name, why, "what was to take its place is given up");
+        match self.running.get(name) {
+            Some(serving) => heir.provider.give_up(serving).await,
+            None => heir.provider.stop(why).await,
+        }
+    }
+
+    /// Watches the builds that are on trial. Answers whether one of them goes.
+    pub(super) fn look_at_trials(&mut self) -> bool {
+        let mut ended: BTreeMap<String, Option<String>> = BTreeMap::new();
+        for (name, trial) in &mut self.trials {
+            let Some(provider) = self.running.get(name) else { continue };
+            let connected = provider.is_connected();
+            match trial.probation.observe(provider.counts(), provider.fresh_ids(), connected, now()) {
+                Verdict::Wait => {}
+                Verdict::Passed => _ = ended.insert(name.clone(), None),
+                Verdict::Failed(why) => _ = ended.insert(name.clone(), Some(why)),
+            }
+        }
+        let mut changed = false;
+        for (name, failed) in ended {
+            let Some(Trial { digest, .. }) = self.trials.remove(&name) else { continue };
+            let still: BTreeSet<Digest> = self.trials.values().map(|trial| trial.digest).collect();
+            let Some(stem) = self.running.get(&name).map(|provider| provider.config().plugin.clone()) else { continue };
+            let Some(builds) = self.builds.get_mut(&stem) else { continue };
+            match failed {
+                None if !still.contains(&digest) => {
+                    builds.handle_proven(digest, wall_clock());
+                    changed = true;
+                }
+                None => {}
+                Some(why) => {
+                    let why = format!("in provider {name}, {why}");
+                    if builds.handle_failed(digest, &why, wall_clock()) {
+                        tracing::error!(
+                            provider = name,
+                            build = short(&digest),
+                            why,
+                            "worse than the build before: going back"
+                        );
+                        changed = true;
+                    } else {
+                        tracing::warn!(
+                            provider = name,
+                            build = short(&digest),
+                            why,
+                            "a build on trial is bad, and there is no other"
+                        );
+                    }
+                }
+            }
+        }
+        changed
+    }
+}
+
+/// Why a provider cannot start beside the one that serves; empty when there is nothing that it could spare.
+fn reason_for_no_overlap(old: &Provider, new: &Provider) -> Option<String> {
+    if old.fresh_ids() == 0 {
+        return Some(String::new());
+    }
+    let _ = new;
+    None
+}
+
+/// Whether the plugin takes these settings: on an instance of its own, off the runtime's threads.
+async fn probe(name: &str, plugin: &Plugin, config: &ProviderConfig) -> Result<(), String> {
+    let open = plugin.configured(name.into(), config.settings.clone());
+    let handle = tokio::runtime::Handle::current();
+    let probed = tokio::task::spawn_blocking(move || handle.block_on(open.open()).map(drop)).await;
+    match probed {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(death)) => Err(death.to_string()),
+        Err(error) => Err(format!("configuring it ended in a panic: {error}")),
+    }
+}
