@@ -1,6 +1,6 @@
-//! What instances of one build died of: told by whoever ran them, decided by `logic::faults`, kept for whoever looks.
+//! What instances died of: told by whoever ran them, decided by `logic::faults`, kept for whoever looks.
 //!
-//! One log for each build in the process, shared by all connections and pollers that run it.
+//! One log for each run of a provider, shared by its connections and its poller.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::DefaultHasher;
@@ -75,7 +75,7 @@ pub struct Fault {
     pub input: Option<Input>,
 }
 
-/// The faults of one build.
+/// The faults of one run of a provider.
 #[derive(Debug, Default)]
 pub struct FaultLog(Mutex<Inner>);
 
@@ -84,15 +84,11 @@ struct Inner {
     machine: Faults,
     kept: VecDeque<Fault>,
     count: u64,
+    told: u64,
     quarantine: Option<String>,
 }
 
 impl FaultLog {
-    /// Of a build that is known to have died so often before.
-    pub fn counting_from(count: u64) -> Self {
-        Self(Mutex::new(Inner { count, ..Inner::default() }))
-    }
-
     /// Notes a death. Answers how long to wait before the next instance, if at all.
     pub fn note(
         &self,
@@ -140,11 +136,12 @@ impl FaultLog {
         self.lock().kept.iter().cloned().collect()
     }
 
-    /// The build is given another chance. What it died of stays known.
-    pub fn forgive(&self) {
+    /// How often since this was last asked.
+    pub fn take_new(&self) -> u64 {
         let mut inner = self.lock();
-        inner.machine = Faults::default();
-        inner.quarantine = None;
+        let new = inner.count - inner.told;
+        inner.told = inner.count;
+        new
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -201,7 +198,6 @@ mod tests {
         assert!(log.note(&provider, "handle-messages", &trap, frames("frame 19")).is_some());
         let why = log.quarantine().expect("the same twice");
         assert_eq!(why, "it died twice of the same input, last in handle-messages of provider p: trap: unreachable");
-        log.forgive();
-        assert_eq!(log.quarantine(), None);
+        assert_eq!((log.take_new(), log.take_new()), (21, 0));
     }
 }

@@ -95,7 +95,6 @@ impl Provider {
         config: ProviderConfig,
         status: &Status,
         origins: Arc<OriginLimits>,
-        faults: Arc<FaultLog>,
     ) -> Result<Self, String> {
         let description = plugin.description();
         let (websocket, http) = transports(&plugin, &config)?;
@@ -114,7 +113,7 @@ impl Provider {
         let slots = status.store.provider(name);
         let parts = Parts {
             open: plugin.configured(name.into(), config.settings.clone()),
-            faults,
+            faults: Arc::default(),
             status: status.detached(name),
             buckets: description.buckets.iter().chain(&config.limits).copied().collect(),
             places,
@@ -228,6 +227,11 @@ impl Provider {
     /// How many of its ids have a value to trust.
     pub fn fresh_ids(&self) -> usize {
         self.parts.slots.read_all().iter().filter(|reading| reading.state == State::Fresh).count()
+    }
+
+    /// What its instances died of.
+    pub fn faults(&self) -> &FaultLog {
+        &self.parts.faults
     }
 
     /// The counters as they are.

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use self::replace::{Heir, Refused, Trial};
 use crate::config::{Config, ConfigError, ProviderConfig};
 use crate::control::{Applied, Command, ReloadReport};
-use crate::faults::FaultLog;
+use crate::faults::Input;
 use crate::logic::builds::{Builds, Digest, Standing};
 use crate::logic::clock::ClockWatch;
 use crate::logic::reload::{Change, Listing, Planner};
@@ -106,7 +106,8 @@ pub(crate) struct Supervisor {
     loaded: BTreeMap<Digest, Plugin>,
     /// The kept build that was last asked for.
     kept_loading: Option<Digest>,
-    faults: BTreeMap<Digest, Arc<FaultLog>>,
+    /// What quarantined builds died of.
+    died_of: BTreeMap<Digest, Vec<Input>>,
     /// Why the file that lies there now was not loaded.
     plugin_errors: BTreeMap<String, String>,
     /// Running because `autostart` says so. Without its plugin, one goes on being shown while its values count.
@@ -159,7 +160,7 @@ impl Supervisor {
             registry,
             loaded: BTreeMap::new(),
             kept_loading: None,
-            faults: BTreeMap::new(),
+            died_of: BTreeMap::new(),
             plugin_errors: BTreeMap::new(),
             autostarted: BTreeSet::new(),
             waiting: VecDeque::new(),

@@ -315,12 +315,12 @@ async fn a_build_that_refuses_the_settings_leaves_the_one_before() {
     running.value("venue", "BTCUSDT", "101.5").await;
     assert_eq!((binance.stats().connects, kraken.stats().connects), (1, 0));
 
-    // Without the setting, it fits: what was said against it is taken back.
-    running.write_config(&config(""));
-    running.until("it runs", |_| runs(&running, "venue") == digest(&bytes_of("kraken"))).await;
-    assert_eq!((error(), running.status().provider("venue").info().reason), (String::new(), String::new()));
+    // With the build before in its place, nothing is to be said against the file.
+    running.drop_file("venue.wasm", &bytes_of("binance"));
+    running.until("it is taken back", |_| error().is_empty()).await;
+    assert_eq!(running.status().provider("venue").info().reason, "");
+    assert_eq!((binance.stats().connects, kraken.stats().connects), (1, 0));
     running.stop().await;
-    kraken.wait(|stats| stats.open == 0).await;
 }
 
 #[tokio::test]

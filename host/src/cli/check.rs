@@ -90,7 +90,7 @@ fn checked(path: &Path, json: bool) -> ExitCode {
 }
 
 fn check_provider(name: &str, plugin: &Plugin, config: &ProviderConfig, status: &Status) -> Result<(), String> {
-    Provider::new(name, plugin.clone(), config.clone(), status, Arc::default(), Arc::default())?;
+    Provider::new(name, plugin.clone(), config.clone(), status, Arc::default())?;
     let open = plugin.configured(name.into(), config.settings.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(open.open()).map(drop).map_err(|death| death.to_string())

@@ -203,9 +203,9 @@ impl Builds {
         self.change(digest, |build| build.strikes += 1);
     }
 
-    /// So often an instance of it died.
-    pub fn set_faults(&mut self, digest: Digest, faults: u64) {
-        self.change(digest, |build| build.faults = faults);
+    /// So many more instances of it died.
+    pub fn add_faults(&mut self, digest: Digest, faults: u64) {
+        self.change(digest, |build| build.faults += faults);
     }
 
     /// The quarantined builds that are due for another try, and would run if it is a success.

@@ -2,12 +2,11 @@
 //! is `logic::builds`'; running it is `replace`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use super::{Done, Load, Supervisor};
 use crate::codec::OpenCodec;
 use crate::control::BuildCommand;
-use crate::faults::{FaultLog, Input};
+use crate::faults::Input;
 use crate::logic::builds::{Build, Builds, Digest, Standing, hex, short};
 use crate::plugin::{Configured, LoadError, Plugin};
 use crate::plugins_dir;
@@ -157,25 +156,20 @@ impl Supervisor {
         None
     }
 
-    /// The log of a build's faults.
-    pub(super) fn fault_log(&mut self, digest: Digest) -> Arc<FaultLog> {
-        let known = self.builds.values().find_map(|builds| builds.get(digest)).map_or(0, |build| build.faults);
-        self.faults.entry(digest).or_insert_with(|| Arc::new(FaultLog::counting_from(known))).clone()
-    }
-
     /// Takes builds whose instances die out of use. Answers whether something changed.
     pub(super) fn look_at_faults(&mut self) -> bool {
         let mut changed = false;
-        for (stem, builds) in &mut self.builds {
-            for digest in builds.all().iter().map(|build| build.digest).collect::<Vec<_>>() {
-                let Some(log) = self.faults.get(&digest) else { continue };
-                builds.set_faults(digest, log.count());
-                let quarantined = builds.get(digest).is_some_and(|build| build.standing == Standing::Quarantined);
-                if let Some(why) = log.quarantine().filter(|_| !quarantined) {
-                    tracing::error!(plugin = %stem, build = short(&digest), why, "build quarantined");
-                    builds.handle_quarantine(digest, &why, wall_clock());
-                    changed = true;
-                }
+        for (name, provider) in &self.running {
+            let digest = provider.plugin().digest().bytes();
+            let Some(builds) = self.builds.get_mut(&provider.config().plugin) else { continue };
+            builds.add_faults(digest, provider.faults().take_new());
+            let quarantined = builds.get(digest).is_some_and(|build| build.standing == Standing::Quarantined);
+            if let Some(why) = provider.faults().quarantine().filter(|_| !quarantined) {
+                tracing::error!(provider = name, build = short(&digest), why, "build quarantined");
+                builds.handle_quarantine(digest, &why, wall_clock());
+                let inputs = provider.faults().kept().into_iter().filter_map(|fault| fault.input);
+                self.died_of.insert(digest, inputs.collect());
+                changed = true;
             }
         }
         changed
@@ -192,7 +186,7 @@ impl Supervisor {
             }
             return;
         };
-        let inputs: Vec<Input> = self.fault_log(digest).kept().into_iter().filter_map(|fault| fault.input).collect();
+        let inputs: Vec<Input> = self.died_of.get(&digest).cloned().unwrap_or_default();
         let settings = self.wanted.values().find(|config| config.plugin == stem).map(|config| config.settings.clone());
         let open = plugin.configured(stem.as_str().into(), settings.unwrap_or_else(|| "{}".to_owned()));
         let handle = tokio::runtime::Handle::current();
@@ -203,7 +197,6 @@ impl Supervisor {
     }
 
     pub(super) async fn retried(&mut self, stem: &str, digest: Digest, died: Option<String>) {
-        let log = self.fault_log(digest);
         let Some(builds) = self.builds.get_mut(stem) else { return };
         if !builds.get(digest).is_some_and(|build| build.standing == Standing::Quarantined) {
             return;
@@ -211,7 +204,6 @@ impl Supervisor {
         match died {
             None => {
                 tracing::info!(plugin = stem, build = short(&digest), "a quarantined build is tried again");
-                log.forgive();
                 builds.handle_retry(digest, wall_clock());
                 self.reconcile().await;
             }
@@ -249,9 +241,7 @@ impl Supervisor {
             return Err(format!("the file of build {} is not kept: put it into plugins_dir", short(&digest)));
         }
         *builds = after;
-        if let Some(log) = self.faults.get(&digest) {
-            log.forgive();
-        }
+        self.died_of.remove(&digest);
         self.refused.retain(|_, refused| refused.digest != digest);
         tracing::info!(plugin = stem, build = short(&digest), command = ?what, "told by the operator");
         self.judge(stem);
@@ -287,7 +277,8 @@ impl Supervisor {
         let running = self.running.values().chain(self.heirs.values().map(|heir| &heir.provider));
         needed.extend(running.map(|provider| provider.plugin().digest().bytes()));
         self.loaded.retain(|digest, _| needed.contains(digest));
-        self.faults.retain(|digest, log| needed.contains(digest) || log.quarantine().is_some());
+        let known = |digest: &Digest| self.builds.values().any(|builds| builds.get(*digest).is_some());
+        self.died_of.retain(|digest, _| known(digest));
     }
 
     pub(super) fn publish_plugins(&self) {

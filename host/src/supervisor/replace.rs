@@ -18,6 +18,9 @@ use crate::store::wall_clock;
 /// A provider that cannot run is tried again after this, or once its plugin or configuration changes.
 const RETRY: Duration = Duration::from_secs(30);
 
+/// An heir whose instances died so often is given up.
+const DEATHS: usize = 3;
+
 /// At most so many ids are named in a reason.
 const NAMED: usize = 5;
 
@@ -159,8 +162,7 @@ impl Supervisor {
         if let Err(reason) = probe(name, &plugin, &config).await {
             return self.refused_now(name, &plugin, config, &reason);
         }
-        let faults = self.fault_log(plugin.digest().bytes());
-        let made = Provider::new(name, plugin.clone(), config.clone(), &self.status, self.origins.clone(), faults);
+        let made = Provider::new(name, plugin.clone(), config.clone(), &self.status, self.origins.clone());
         let mut provider = match made {
             Ok(provider) => provider,
             Err(reason) => return self.refused_now(name, &plugin, config, &reason),
@@ -273,6 +275,15 @@ impl Supervisor {
             };
             if heir.provider.is_broken(&self.status) {
                 self.heir_failed(&name, "a task of it broke").await;
+                changed = true;
+                continue;
+            }
+            let deaths = heir.provider.faults().kept();
+            if deaths.len() >= DEATHS
+                && let Some(last) = deaths.last()
+            {
+                let why = format!("its instances die, the last in {}: {}", last.call, last.death);
+                self.heir_failed(&name, &why).await;
                 changed = true;
                 continue;
             }
