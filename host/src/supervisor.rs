@@ -387,7 +387,7 @@ impl Supervisor {
             }
             changed = true;
         }
-        changed |= self.look_at_faults();
+        changed |= self.look_at_faults().await;
         changed |= self.look_at_heirs().await;
         changed |= self.look_at_trials();
         changed |= self.has_due_retries();

@@ -369,11 +369,11 @@ async fn a_rotated_secret_is_used_after_a_reload() {
     let running = Running::start(&format!("{section}secrets.key.file = {file:?}\n"), &["guest"]).await;
     seen.wait_for(|key| key == "first").await.expect("the script runs");
     std::fs::write(&file, "second\n").expect("writable");
-    running.daemon.control().reload_soon();
+    running.daemon.control().reload().await.expect("it runs");
     seen.wait_for(|key| key == "second").await.expect("the script runs");
     // A file that is gone changes nothing.
     std::fs::remove_file(&file).expect("it was there");
-    running.daemon.control().reload_soon();
+    running.daemon.control().reload().await.expect("it runs");
     let asked = http.requests();
     http.requested(asked + 3).await;
     assert_eq!(*seen.borrow(), "second");

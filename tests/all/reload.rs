@@ -39,7 +39,7 @@ fn section(name: &str, venue: &Venue, rest: &str) -> String {
 }
 
 /// A good build of a plugin: a component that differs from its other builds in a note that nobody reads.
-fn build(name: &str, note: &str) -> Vec<u8> {
+pub fn build(name: &str, note: &str) -> Vec<u8> {
     let mut bytes = componentize(&bytes_of(name)).expect("it is a good one");
     let content = [b"\x04note".as_slice(), note.as_bytes()].concat();
     bytes.push(0);
@@ -48,16 +48,16 @@ fn build(name: &str, note: &str) -> Vec<u8> {
     bytes
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub fn digest(bytes: &[u8]) -> String {
     Digest::of(bytes).to_string()
 }
 
-fn listed(running: &Running, stem: &str) -> Option<PluginStatus> {
+pub fn listed(running: &Running, stem: &str) -> Option<PluginStatus> {
     running.status().plugins().into_iter().find_map(|(name, plugin)| (name == stem).then_some(plugin))
 }
 
 /// The digest of the build that a provider runs.
-fn runs(running: &Running, provider: &str) -> String {
+pub fn runs(running: &Running, provider: &str) -> String {
     running.status().provider(provider).info().plugin_digest
 }
 

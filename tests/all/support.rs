@@ -82,6 +82,15 @@ impl Running {
         running(daemon, directory)
     }
 
+    /// Stops it and starts another on the same directory.
+    pub async fn restart(self) -> Self {
+        let Self { directory, daemon } = self;
+        assert!(daemon.stop().await, "something did not stop in time");
+        let source = ConfigSource::File(directory.path().join("feedgate.toml"));
+        let daemon = Daemon::start(source).await.unwrap_or_else(|error| panic!("{error}"));
+        Self { directory, daemon }
+    }
+
     pub fn status(&self) -> &Arc<Status> {
         self.daemon.status()
     }
@@ -198,4 +207,17 @@ pub fn redirected(venue: &Venue) -> String {
     let entry = |(from, to): (String, String)| format!("\"{from}\" = \"{to}\"");
     let entries: Vec<_> = venue.origins().into_iter().map(entry).collect();
     format!("redirect_origins = {{ {} }}", entries.join(", "))
+}
+
+/// Waits for a condition, and all the while each of the ids must be fresh.
+pub async fn without_a_gap(daemon: &Running, provider: &str, ids: &[&str], wanted: &str, holds: impl Fn() -> bool) {
+    daemon
+        .until(wanted, |_| {
+            for id in ids {
+                let reading = daemon.read(provider, id).expect("it is configured");
+                assert_eq!(reading.state, State::Fresh, "{provider} {id} while waiting for {wanted}: {reading:?}");
+            }
+            holds()
+        })
+        .await;
 }

@@ -139,6 +139,11 @@ impl Builds {
         self.builds.iter().find(|build| build.standing.may_run()).map(|build| build.digest)
     }
 
+    /// Whether a build other than this one may run.
+    pub fn has_another(&self, digest: Digest) -> bool {
+        self.builds.iter().any(|build| build.digest != digest && build.standing.may_run())
+    }
+
     /// The build that is to be compared with what runs before anything else: what the file holds, when it is new.
     pub fn to_judge(&self) -> Option<Digest> {
         let file = self.file.filter(|_| self.pinned.is_none())?;
@@ -188,7 +193,7 @@ impl Builds {
 
     /// It ran and was worse. Answers whether another build takes its place; when none is known, it stays.
     pub fn handle_failed(&mut self, digest: Digest, reason: &str, now: UnixNanos) -> bool {
-        let other = self.builds.iter().any(|build| build.digest != digest && build.standing.may_run());
+        let other = self.has_another(digest);
         let ran = self.get(digest).is_some_and(|build| build.standing.may_run());
         let goes = other && ran && self.pinned != Some(digest);
         if goes {

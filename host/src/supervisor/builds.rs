@@ -2,6 +2,7 @@
 //! is `logic::builds`'; running it is `replace`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::{Done, Load, Supervisor};
 use crate::codec::OpenCodec;
@@ -10,8 +11,12 @@ use crate::faults::Input;
 use crate::logic::builds::{Build, Builds, Digest, Standing, hex, short};
 use crate::plugin::{Configured, LoadError, Plugin};
 use crate::plugins_dir;
+use crate::provider::Provider;
 use crate::status::{BuildInfo, LoadedPlugin, PluginStatus, ProviderState};
 use crate::store::wall_clock;
+
+/// How long a provider whose instances die does not run, where others live well with the same build.
+const QUARANTINE: Duration = Duration::from_secs(3_600);
 
 /// One provider whose next build is judged.
 struct Case {
@@ -156,20 +161,33 @@ impl Supervisor {
         None
     }
 
-    /// Takes builds whose instances die out of use. Answers whether something changed.
-    pub(super) fn look_at_faults(&mut self) -> bool {
-        let mut changed = false;
+    /// Takes out of use what dies too often: the build, or where others live with it and there is no other, the provider
+    /// alone. Answers whether something changed.
+    pub(super) async fn look_at_faults(&mut self) -> bool {
+        let mut dying: Vec<(String, String)> = Vec::new();
         for (name, provider) in &self.running {
-            let digest = provider.plugin().digest().bytes();
             let Some(builds) = self.builds.get_mut(&provider.config().plugin) else { continue };
-            builds.add_faults(digest, provider.faults().take_new());
-            let quarantined = builds.get(digest).is_some_and(|build| build.standing == Standing::Quarantined);
-            if let Some(why) = provider.faults().quarantine().filter(|_| !quarantined) {
+            builds.add_faults(provider.plugin().digest().bytes(), provider.faults().take_new());
+            dying.extend(provider.faults().quarantine().map(|why| (name.clone(), why)));
+        }
+        let changed = !dying.is_empty();
+        for (name, why) in dying {
+            let Some(provider) = self.running.get(&name) else { continue };
+            let (plugin, config) = (provider.plugin().clone(), provider.config().clone());
+            let digest = plugin.digest().bytes();
+            let inputs = provider.faults().kept().into_iter().filter_map(|fault| fault.input).collect();
+            let lives =
+                |other: &&Provider| other.plugin().digest().bytes() == digest && other.faults().quarantine().is_none();
+            let others = self.running.values().any(|other| lives(&other));
+            let Some(builds) = self.builds.get_mut(&config.plugin) else { continue };
+            if others && !builds.has_another(digest) {
+                let why = format!("quarantined: {why}");
+                self.stop_one(&name, &why).await;
+                self.refuse(&name, &plugin, config, &why, QUARANTINE);
+            } else if builds.get(digest).is_some_and(|build| build.standing != Standing::Quarantined) {
                 tracing::error!(provider = name, build = short(&digest), why, "build quarantined");
                 builds.handle_quarantine(digest, &why, wall_clock());
-                let inputs = provider.faults().kept().into_iter().filter_map(|fault| fault.input);
-                self.died_of.insert(digest, inputs.collect());
-                changed = true;
+                self.died_of.insert(digest, inputs);
             }
         }
         changed

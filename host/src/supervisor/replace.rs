@@ -15,7 +15,7 @@ use crate::provider::Provider;
 use crate::status::ProviderState;
 use crate::store::wall_clock;
 
-/// A provider that cannot run is tried again after this, or once its plugin or configuration changes.
+/// A provider that cannot run is tried again after this.
 const RETRY: Duration = Duration::from_secs(30);
 
 /// An heir whose instances died so often is given up.
@@ -43,7 +43,7 @@ pub(super) struct Refused {
     pub(super) digest: Digest,
     config: ProviderConfig,
     reason: String,
-    at: Instant,
+    until: Instant,
 }
 
 fn now() -> Instant {
@@ -72,7 +72,7 @@ impl Supervisor {
         self.say_why_waiting();
     }
 
-    async fn stop_one(&mut self, name: &str, reason: &str) {
+    pub(super) async fn stop_one(&mut self, name: &str, reason: &str) {
         self.give_up(name, reason).await;
         self.trials.remove(name);
         if let Some(provider) = self.running.remove(name) {
@@ -130,7 +130,7 @@ impl Supervisor {
                     if same { Applied::Kept } else { Applied::Changed("ids".to_owned()) }
                 }
                 Err(reason) => {
-                    self.refuse(name, &plugin, config, &reason);
+                    self.refuse(name, &plugin, config, &reason, RETRY);
                     Applied::Refused(reason)
                 }
             };
@@ -141,7 +141,7 @@ impl Supervisor {
         if let Some(refused) = self.refused.get(name)
             && refused.digest == digest
             && refused.config == config
-            && (self.running.contains_key(name) || now().saturating_duration_since(refused.at) < RETRY)
+            && (self.running.contains_key(name) || now() < refused.until)
         {
             let reason = refused.reason.clone();
             self.applied(name, Applied::Refused(reason));
@@ -234,19 +234,27 @@ impl Supervisor {
     }
 
     fn refused_now(&mut self, name: &str, plugin: &Plugin, config: ProviderConfig, reason: &str) {
-        self.refuse(name, plugin, config, reason);
+        self.refuse(name, plugin, config, reason, RETRY);
         self.applied(name, Applied::Refused(reason.to_owned()));
     }
 
     /// The change is not made. What runs, if anything does, goes on.
-    fn refuse(&mut self, name: &str, plugin: &Plugin, config: ProviderConfig, reason: &str) {
+    /// Tried again after `retry`, or once its plugin or configuration changes.
+    pub(super) fn refuse(
+        &mut self,
+        name: &str,
+        plugin: &Plugin,
+        config: ProviderConfig,
+        reason: &str,
+        retry: Duration,
+    ) {
         let runs = self.running.contains_key(name);
         let said = self.refused.get(name).is_some_and(|refused| refused.reason == reason);
         if !said {
             tracing::error!(provider = name, reason, keeps_running = runs, "provider refused");
         }
         let digest = plugin.digest().bytes();
-        let refused = Refused { digest, config, reason: reason.to_owned(), at: now() };
+        let refused = Refused { digest, config, reason: reason.to_owned(), until: now() + retry };
         self.refused.insert(name.to_owned(), refused);
         self.status.provider(name).update(|info| {
             info.state = if runs { ProviderState::Running } else { ProviderState::Failed };
@@ -256,9 +264,7 @@ impl Supervisor {
 
     /// Whether a provider that could not run is to be tried again.
     pub(super) fn has_due_retries(&self) -> bool {
-        let due = |(name, refused): (&String, &Refused)| {
-            !self.running.contains_key(name) && now().saturating_duration_since(refused.at) >= RETRY
-        };
+        let due = |(name, refused): (&String, &Refused)| !self.running.contains_key(name) && now() >= refused.until;
         self.refused.iter().any(due)
     }
 

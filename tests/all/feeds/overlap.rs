@@ -6,26 +6,13 @@ use feedgate::store::State;
 use feedgate_tests::{Fault, Kind, Notice, Options, ScriptedWs, Venue};
 
 use super::{connection, scripted, section, venue};
-use crate::support::Running;
+use crate::support::{Running, without_a_gap};
 
 /// Everything is old after this: a gap of a reconnect would show.
 const QUICK: &str = "transports = [\"websocket\"]\nmax_age_ms = 1500\nrefused_wait_ms = 100\n";
 
 fn lively() -> Options {
     Options { tick: Some(Duration::from_millis(20)), ..Options::default() }
-}
-
-/// Waits for a condition, and all the while each of the ids must be fresh.
-async fn without_a_gap(daemon: &Running, provider: &str, ids: &[&str], wanted: &str, holds: impl Fn() -> bool) {
-    daemon
-        .until(wanted, |_| {
-            for id in ids {
-                let reading = daemon.read(provider, id).expect("it is configured");
-                assert_eq!(reading.state, State::Fresh, "{provider} {id} while waiting for {wanted}: {reading:?}");
-            }
-            holds()
-        })
-        .await;
 }
 
 const IDS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];

@@ -1,0 +1,136 @@
+//! Providers that are replaced while they serve: another build, other settings. Nobody who reads notices.
+
+use std::time::Duration;
+
+use feedgate::control::{Applied, BuildCommand};
+use feedgate::store::State;
+use feedgate_tests::{Kind, Options, Venue};
+
+use crate::reload::{build, digest, listed, runs};
+use crate::support::{Running, bytes_of, redirected, venue, without_a_gap};
+
+const IDS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
+
+fn lively() -> Options {
+    Options { tick: Some(Duration::from_millis(20)), ..Options::default() }
+}
+
+/// Everything is old after a second and a half: a gap would show.
+fn section(venue: &Venue, more: &str) -> String {
+    let ids = format!("ids = {IDS:?}");
+    format!(
+        "[provider.p]\nplugin = \"{}\"\nmax_age_ms = 1500\n{ids}\n{}\n{more}\n",
+        venue.kind().name(),
+        redirected(venue)
+    )
+}
+
+async fn serving(venue: &Venue, more: &str) -> Running {
+    let running = Running::start(&section(venue, more), &[venue.kind().name()]).await;
+    for id in IDS {
+        running.state("p", id, State::Fresh).await;
+    }
+    running
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_build_takes_over_without_a_gap_and_the_operator_goes_back() {
+    let venue = venue(Kind::Binance, lively()).await;
+    let running = serving(&venue, "").await;
+    let first = digest(&bytes_of("binance"));
+    for (round, note) in [(2, "second"), (3, "third")] {
+        let next = build("binance", note);
+        running.drop_file("binance.wasm", &next);
+        without_a_gap(&running, "p", &IDS, "the new build serves alone", || {
+            runs(&running, "p") == digest(&next) && venue.stats().open == 1
+        })
+        .await;
+        assert_eq!(venue.stats().connects, round);
+    }
+    let standings = |running: &Running| {
+        let plugin = listed(running, "binance").expect("it runs");
+        plugin.builds.into_iter().map(|build| build.standing).collect::<Vec<_>>()
+    };
+    assert_eq!(standings(&running), ["trial", "trial", "trial"]);
+
+    // Back to the second, and to the first, and no further.
+    let control = running.daemon.control().clone();
+    for expected in [digest(&build("binance", "second")), first.clone()] {
+        let back = control.build("binance".to_owned(), BuildCommand::Rollback).await.expect("it runs");
+        assert!(back.is_ok(), "{back:?}");
+        without_a_gap(&running, "p", &IDS, "it went back", || {
+            runs(&running, "p") == expected && venue.stats().open == 1
+        })
+        .await;
+    }
+    let further = control.build("binance".to_owned(), BuildCommand::Rollback).await.expect("it runs");
+    assert_eq!(further, Err("no other good build of this plugin is known".to_owned()));
+    assert_eq!(standings(&running), ["rolled-back", "rolled-back", "trial"]);
+    assert!(listed(&running, "binance").is_some_and(|plugin| plugin.error.contains("the operator went back")));
+
+    // What was taken back does not come again by itself; pinned, it does.
+    let pinned = build("binance", "third");
+    let what = BuildCommand::Pin(Some(digest(&pinned)[..12].to_owned()));
+    assert!(control.build("binance".to_owned(), what).await.expect("it runs").is_ok());
+    without_a_gap(&running, "p", &IDS, "the pinned one runs", || runs(&running, "p") == digest(&pinned)).await;
+    assert_eq!(listed(&running, "binance").and_then(|plugin| plugin.pinned), Some(digest(&pinned)));
+    assert_eq!(venue.stats().violations, [""; 0]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_settings_take_over_without_a_gap_and_the_report_says_what_changed() {
+    let venue = venue(Kind::Binance, lively()).await;
+    let running = serving(&venue, "").await;
+    running.write_config(&section(&venue, "websocket = { write_timeout_ms = 4000 }"));
+    let report = running.daemon.control().reload().await.expect("it runs");
+    assert_eq!(report.providers.get("p"), Some(&Applied::Changed("websocket".to_owned())), "{report:?}");
+    assert!(report.is_good());
+    without_a_gap(&running, "p", &IDS, "the new one serves alone", || venue.stats().open == 1).await;
+    assert_eq!(venue.stats().connects, 2);
+
+    let report = running.daemon.control().reload().await.expect("it runs");
+    assert_eq!(report.providers.get("p"), Some(&Applied::Kept));
+    running.write_config(&section(&venue, "settings = { price = \"median\" }"));
+    let report = running.daemon.control().reload().await.expect("it runs");
+    assert!(matches!(report.providers.get("p"), Some(Applied::Refused(why)) if why.contains("price")), "{report:?}");
+    assert_eq!(running.status().config().last_reload, Some(report));
+    without_a_gap(&running, "p", &IDS, "nothing happened", || venue.stats().open == 1).await;
+    assert_eq!(venue.stats().violations, [""; 0]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_polled_provider_is_replaced_without_a_gap() {
+    let venue = venue(Kind::Binance, lively()).await;
+    let http = "transports = [\"http\"]\nloosen_limits = true\nhttp = { poll_interval_ms = 100 }";
+    let running = serving(&venue, http).await;
+    let next = build("binance", "next");
+    running.drop_file("binance.wasm", &next);
+    without_a_gap(&running, "p", &IDS, "the new build serves", || runs(&running, "p") == digest(&next)).await;
+    assert_eq!(venue.stats().violations, [""; 0]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_of_builds_survives_a_restart() {
+    let venue = venue(Kind::Binance, lively()).await;
+    let running = serving(&venue, "").await;
+    let second = build("binance", "second");
+    running.drop_file("binance.wasm", &second);
+    running.until("the new build serves", |_| runs(&running, "p") == digest(&second)).await;
+    let back = running.daemon.control().build("binance".to_owned(), BuildCommand::Rollback).await.expect("it runs");
+    assert!(back.is_ok(), "{back:?}");
+    let first = digest(&bytes_of("binance"));
+    running.until("it went back", |_| runs(&running, "p") == first).await;
+
+    // The file still holds the second build; what runs is the first, from where it was kept.
+    let running = running.restart().await;
+    running.until("the first runs again", |_| runs(&running, "p") == first).await;
+    for id in IDS {
+        running.state("p", id, State::Fresh).await;
+    }
+    let plugin = listed(&running, "binance").expect("it runs");
+    assert!(plugin.error.contains("the operator went back"), "{plugin:?}");
+    running.stop().await;
+}
