@@ -14,8 +14,9 @@ use crate::api;
 use crate::config::{Config, ConfigError};
 use crate::control::Control;
 use crate::logic::reload::Planner;
-use crate::plugin::Engine;
+use crate::plugin::{Compiler, Engine};
 use crate::plugins_dir;
+use crate::state::StateDir;
 use crate::status::{ConfigStatus, Status};
 use crate::store::wall_clock;
 use crate::supervisor::{Supervisor, config_listing};
@@ -32,6 +33,13 @@ pub enum ConfigSource {
     Fixed(Box<Config>),
 }
 
+/// What whoever embeds the daemon decides, and no operator.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// A child of the running program, where nobody says otherwise: a program that is not `feedgate` names one that is.
+    pub compiler: Compiler,
+}
+
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -41,6 +49,8 @@ pub enum StartError {
     Listen { address: SocketAddr, why: std::io::Error },
     #[error("plugins_dir {path} cannot be read: {why}", path = path.display())]
     PluginsDir { path: PathBuf, why: std::io::Error },
+    #[error("state_dir {path} cannot be used: {why}", path = path.display())]
+    StateDir { path: PathBuf, why: std::io::Error },
     #[error("this machine cannot run WebAssembly: {0}")]
     Engine(String),
 }
@@ -58,6 +68,11 @@ pub struct Daemon {
 impl Daemon {
     /// Starts everything; plugins and connections follow in the background.
     pub async fn start(source: ConfigSource) -> Result<Self, StartError> {
+        Self::start_with(source, Options::default()).await
+    }
+
+    /// As [`Daemon::start`], with something decided otherwise.
+    pub async fn start_with(source: ConfigSource, options: Options) -> Result<Self, StartError> {
         let mut config_planner = Planner::new();
         let (config, path) = match source {
             ConfigSource::File(path) => {
@@ -79,7 +94,13 @@ impl Daemon {
         };
         let scanned = plugins_dir::scan(&config.plugins_dir);
         scanned.map_err(|why| StartError::PluginsDir { path: config.plugins_dir.clone(), why })?;
-        let engine = Engine::new(config.plugin_limits.clone()).map_err(StartError::Engine)?;
+        let state = config
+            .state_dir
+            .as_deref()
+            .map(|path| StateDir::open(path).map_err(|why| StartError::StateDir { path: path.to_owned(), why }));
+        let state = state.transpose()?;
+        let engine = Engine::new(config.plugin_limits.clone(), options.compiler, state.as_ref());
+        let engine = engine.map_err(StartError::Engine)?;
         status.set_config(ConfigStatus {
             path: path.as_deref().map_or_else(String::new, |path| path.display().to_string()),
             loaded_at: Some(wall_clock()),
