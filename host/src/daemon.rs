@@ -14,7 +14,7 @@ use crate::api;
 use crate::config::{Config, ConfigError};
 use crate::control::Control;
 use crate::logic::reload::Planner;
-use crate::plugin::Engine;
+use crate::plugin::{Compiler, Engine};
 use crate::plugins_dir;
 use crate::registry::Registry;
 use crate::state::StateDir;
@@ -34,6 +34,13 @@ pub enum ConfigSource {
     Fixed(Box<Config>),
 }
 
+/// What whoever embeds the daemon decides, and no operator.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// A child of the running program, where nobody says otherwise: a program that is not `feedgate` names one that is.
+    pub compiler: Compiler,
+}
+
 /// Why the daemon does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -43,7 +50,7 @@ pub enum StartError {
     Listen { address: SocketAddr, why: std::io::Error },
     #[error("plugins_dir {path} cannot be read: {why}", path = path.display())]
     PluginsDir { path: PathBuf, why: std::io::Error },
-    #[error("state_dir {path} cannot be written: {why}", path = path.display())]
+    #[error("state_dir {path} cannot be used: {why}", path = path.display())]
     StateDir { path: PathBuf, why: std::io::Error },
     #[error("this machine cannot run WebAssembly: {0}")]
     Engine(String),
@@ -62,6 +69,11 @@ pub struct Daemon {
 impl Daemon {
     /// Starts everything; plugins and connections follow in the background.
     pub async fn start(source: ConfigSource) -> Result<Self, StartError> {
+        Self::start_with(source, Options::default()).await
+    }
+
+    /// As [`Daemon::start`], with something decided otherwise.
+    pub async fn start_with(source: ConfigSource, options: Options) -> Result<Self, StartError> {
         let mut config_planner = Planner::new();
         let (config, path) = match source {
             ConfigSource::File(path) => {
@@ -83,11 +95,11 @@ impl Daemon {
         };
         let scanned = plugins_dir::scan(&config.plugins_dir);
         scanned.map_err(|why| StartError::PluginsDir { path: config.plugins_dir.clone(), why })?;
-        let state = config.state_dir.as_deref().map(StateDir::open).transpose();
-        let state = state.and_then(|state| Registry::new(state.as_ref()));
-        let registry =
-            state.map_err(|why| StartError::StateDir { path: config.state_dir.clone().unwrap_or_default(), why })?;
-        let engine = Engine::new(config.plugin_limits.clone()).map_err(StartError::Engine)?;
+        let unusable = |why| StartError::StateDir { path: config.state_dir.clone().unwrap_or_default(), why };
+        let state = config.state_dir.as_deref().map(StateDir::open).transpose().map_err(unusable)?;
+        let registry = Registry::new(state.as_ref()).map_err(unusable)?;
+        let engine = Engine::new(config.plugin_limits.clone(), options.compiler, state.as_ref());
+        let engine = engine.map_err(StartError::Engine)?;
         status.set_config(ConfigStatus {
             path: path.as_deref().map_or_else(String::new, |path| path.display().to_string()),
             loaded_at: Some(wall_clock()),

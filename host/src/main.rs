@@ -82,6 +82,16 @@ enum Command {
     /// Builds, inspects and replays plugins.
     #[command(subcommand)]
     Plugin(Plugin),
+    /// Compiles the plugin on stdin, for the daemon that starts this.
+    #[command(hide = true)]
+    CompilePlugin {
+        #[arg(long)]
+        bytes: u64,
+        #[arg(long)]
+        memory: u64,
+        #[arg(long)]
+        seconds: u64,
+    },
     /// Prints a completion script for a shell.
     Completions { shell: clap_complete::Shell },
 }
@@ -127,6 +137,10 @@ enum Plugin {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // Before anything else is started: it runs on little, and on what a stranger wrote.
+    if let Command::CompilePlugin { bytes, memory, seconds } = cli.command {
+        return feedgate::plugin::compile_plugin(bytes, memory, seconds);
+    }
     let logs = cli::Logs { filter: cli.log, json: cli.log_json };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -168,6 +182,8 @@ async fn run(command: Command, logs: cli::Logs) -> ExitCode {
                 }
             }
         }
+        // `main` has done it.
+        Command::CompilePlugin { .. } => ExitCode::FAILURE,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "feedgate", &mut std::io::stdout());
             ExitCode::SUCCESS

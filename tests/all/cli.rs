@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use feedgate::store::State;
@@ -13,38 +13,13 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{Running, bytes_of, compiled, drop_plugin, eventually, redirected, root};
+use crate::support::{Running, binary, bytes_of, compiled, drop_plugin, eventually, redirected, root};
 
 /// Everything that may ever see a secret; the compiler's own traces would take minutes.
 const TALKATIVE: &str = "info,feedgate=trace,reqwest=trace,hyper=trace,hyper_util=trace,rustls=trace,tungstenite=trace";
 
 /// Far beyond what any answer takes.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// The binary of the same build as these tests. Built once.
-fn binary() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let tests = std::env::current_exe().expect("it runs");
-        // target/PROFILE/deps/TESTS
-        let profile = tests.ancestors().nth(2).expect("cargo put it there");
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.args(["build", "--package", "feedgate", "--bin", "feedgate", "--target-dir"]);
-        build.arg(profile.parent().expect("the target directory")).current_dir(root());
-        // What cargo tells a test of its package would make a build script of another package run anew, and minutes
-        // of building with it.
-        let of_this_package = |name: &str| name.starts_with("CARGO_MANIFEST") || name.starts_with("CARGO_PKG_");
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_package)) {
-            build.env_remove(name);
-        }
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        assert!(build.status().expect("cargo runs").success());
-        profile.join(format!("feedgate{}", std::env::consts::EXE_SUFFIX))
-    })
-}
 
 /// Builds it before a venue's clock starts: what stands still there ages.
 async fn built() {

@@ -9,6 +9,7 @@
 mod support;
 
 mod cli;
+mod compile;
 mod faults;
 mod feeds;
 mod misfits;

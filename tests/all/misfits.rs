@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use feedgate::plugin::{Engine, Plugin, PluginLimits};
+use feedgate::plugin::{Compiler, Engine, Plugin, PluginLimits};
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
 
@@ -86,7 +86,8 @@ fn a_plugin_with_flipped_bytes_is_refused_or_runs_and_nothing_breaks() {
 
 #[test]
 fn a_file_that_is_too_large_is_refused_with_the_knob() {
-    let small = Engine::new(PluginLimits { max_file_bytes: 1_000, ..PluginLimits::default() }).expect("it runs");
+    let limits = PluginLimits { max_file_bytes: 1_000, ..PluginLimits::default() };
+    let small = Engine::new(limits, Compiler::InThisProcess, None).expect("it runs");
     let error = load(&small, &bytes_of("coingecko")).expect_err("too large");
     assert!(error.contains("more than 1000") && error.contains("max_file_mib"), "{error}");
 }

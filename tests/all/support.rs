@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use feedgate::daemon::{ConfigSource, Daemon};
-use feedgate::plugin::{Engine, Plugin, PluginLimits};
+use feedgate::daemon::{self, ConfigSource, Daemon};
+use feedgate::plugin::{Compiler, Engine, Plugin, PluginLimits};
 use feedgate::plugin_build;
 use feedgate::status::Status;
 use feedgate::store::{Reading, State};
@@ -40,10 +41,41 @@ pub fn bytes_of(name: &str) -> Vec<u8> {
     std::fs::read(compiled(name)).expect("it was just built")
 }
 
+/// The binary of the same build as these tests. Built once.
+pub fn binary() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let tests = std::env::current_exe().expect("it runs");
+        // target/PROFILE/deps/TESTS
+        let profile = tests.ancestors().nth(2).expect("cargo put it there");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "--package", "feedgate", "--bin", "feedgate", "--target-dir"]);
+        build.arg(profile.parent().expect("the target directory")).current_dir(root());
+        // What cargo tells a test of its package would make a build script of another package run anew, and minutes
+        // of building with it.
+        let of_this_package = |name: &str| name.starts_with("CARGO_MANIFEST") || name.starts_with("CARGO_PKG_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_package)) {
+            build.env_remove(name);
+        }
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(build.status().expect("cargo runs").success());
+        profile.join(format!("feedgate{}", std::env::consts::EXE_SUFFIX))
+    })
+}
+
+/// What the command compiles with.
+pub fn compiler() -> Compiler {
+    Compiler::Child { program: binary().to_owned() }
+}
+
 /// One engine for all tests that need no daemon.
 pub fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    ENGINE.get_or_init(|| Engine::new(PluginLimits::default()).expect("this machine runs WebAssembly"))
+    let engine = || Engine::new(PluginLimits::default(), Compiler::InThisProcess, None);
+    ENGINE.get_or_init(|| engine().expect("this machine runs WebAssembly"))
 }
 
 /// A plugin, compiled once for all tests.
@@ -72,23 +104,26 @@ impl Running {
         }
         let directory = TempDir::new().expect("a temporary directory");
         std::fs::create_dir(directory.path().join("plugins")).expect("an empty directory");
-        let running = |daemon, directory| Self { directory, daemon };
         write_config(directory.path(), config);
         for name in plugins {
             drop_plugin(directory.path(), name, name);
         }
+        Self::start_in(directory).await
+    }
+
+    async fn start_in(directory: TempDir) -> Self {
         let source = ConfigSource::File(directory.path().join("feedgate.toml"));
-        let daemon = Daemon::start(source).await.unwrap_or_else(|error| panic!("{error}"));
-        running(daemon, directory)
+        let compiler = tokio::task::spawn_blocking(compiler).await.expect("it does not panic");
+        let started = Daemon::start_with(source, daemon::Options { compiler }).await;
+        let daemon = started.unwrap_or_else(|error| panic!("{error}"));
+        Self { directory, daemon }
     }
 
     /// Stops it and starts another on the same directory.
     pub async fn restart(self) -> Self {
         let Self { directory, daemon } = self;
         assert!(daemon.stop().await, "something did not stop in time");
-        let source = ConfigSource::File(directory.path().join("feedgate.toml"));
-        let daemon = Daemon::start(source).await.unwrap_or_else(|error| panic!("{error}"));
-        Self { directory, daemon }
+        Self::start_in(directory).await
     }
 
     pub fn status(&self) -> &Arc<Status> {

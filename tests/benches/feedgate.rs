@@ -12,7 +12,7 @@ use feedgate::codec::{Context, Incoming, OpenCodec, Subscription, WebSocketCodec
 use feedgate::logic::backoff::BackoffConfig;
 use feedgate::logic::session::{Action, Overrides, Session, SessionConfig};
 use feedgate::observation::{Decimal, Key, Observation, UnixNanos, Value};
-use feedgate::plugin::{Engine, PluginInstance, PluginLimits};
+use feedgate::plugin::{Compiler, Engine, PluginInstance, PluginLimits};
 use feedgate::plugin_build;
 use feedgate::store::Store;
 use futures_util::FutureExt;
@@ -31,7 +31,8 @@ fn codec() -> (Engine, PluginInstance) {
     let plugins = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins"));
     let built = plugin_build::build(plugins, |line| eprintln!("{line}")).expect("the plugins build");
     let file = built.iter().find(|file| file.ends_with("binance.wasm")).expect("it is one of them");
-    let engine = Engine::new(PluginLimits::default()).expect("this machine runs WebAssembly");
+    let engine =
+        Engine::new(PluginLimits::default(), Compiler::InThisProcess, None).expect("this machine runs WebAssembly");
     let plugin = engine.load_blocking(&std::fs::read(file).expect("readable")).expect("a good plugin");
     let open = plugin.configured("bench".into(), "{}".to_owned());
     let (mut codec, _) = open.open().now_or_never().expect("synchronous").expect("it opens");

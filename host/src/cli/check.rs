@@ -10,7 +10,7 @@ use serde_json::json;
 use super::fail;
 use crate::codec::OpenCodec;
 use crate::config::{Config, ProviderConfig};
-use crate::plugin::{Engine, Plugin};
+use crate::plugin::{Compiler, Engine, Plugin};
 use crate::plugins_dir;
 use crate::provider::Provider;
 use crate::status::Status;
@@ -31,7 +31,8 @@ fn checked(path: &Path, json: bool) -> ExitCode {
         Ok(listing) => listing,
         Err(error) => return fail(&format!("plugins_dir {}: {error}", config.plugins_dir.display())),
     };
-    let engine = match Engine::new(config.plugin_limits.clone()) {
+    // Nothing of the daemon's is used or left behind: who checks may be another user.
+    let engine = match Engine::new(config.plugin_limits.clone(), Compiler::default(), None) {
         Ok(engine) => engine,
         Err(error) => return fail(&error),
     };

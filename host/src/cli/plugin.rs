@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use super::fail;
 use crate::description::{Bucket, Description, Scope};
 use crate::observation::ValueKind;
-use crate::plugin::{Digest, Engine, LoadError, Plugin, PluginLimits, componentize};
+use crate::plugin::{Compiler, Digest, Engine, LoadError, Plugin, PluginLimits, componentize};
 use crate::{plugin_build, plugins_dir, replay};
 
 /// Builds, makes components of what came out, and moves each into place when it is whole.
@@ -43,7 +43,7 @@ pub fn install(file: &Path, out: &Path) -> Result<String, String> {
 }
 
 fn load(file: &Path) -> Result<(Engine, Plugin), String> {
-    let engine = Engine::new(PluginLimits::default())?;
+    let engine = Engine::new(PluginLimits::default(), Compiler::default(), None)?;
     let read = plugins_dir::read(file, engine.limits().max_file_bytes);
     let loaded = std::thread::scope(|scope| {
         // A thread of the runtime may not enter another one.

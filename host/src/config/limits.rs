@@ -18,6 +18,8 @@ pub(super) struct RawPluginLimits {
     build_ms: Option<u64>,
     parse_ms: Option<u64>,
     parse_per_kib_us: Option<u64>,
+    compile_ms: Option<u64>,
+    compile_memory_mib: Option<u32>,
     log_lines_per_second: Option<u32>,
 }
 
@@ -40,6 +42,12 @@ pub(super) fn plugin_limits(source: &Source<'_>, raw: &RawPluginLimits) -> Resul
         }
         Ok(Duration::from_millis(ms))
     };
+    let compile_ms =
+        positive("compile_ms", raw.compile_ms, default.compile.as_millis().try_into().unwrap_or(u64::MAX))?;
+    if compile_ms > MAX_COMPILE_MS {
+        let why = format!("at most {MAX_COMPILE_MS}: other plugins wait for it");
+        return Err(source.invalid("plugin_limits.compile_ms", why));
+    }
     Ok(PluginLimits {
         max_file_bytes: bytes("max_file_mib", raw.max_file_mib, 20, default.max_file_bytes)?,
         max_memory_bytes: bytes("max_memory_mib", raw.max_memory_mib, 20, default.max_memory_bytes)?,
@@ -49,8 +57,12 @@ pub(super) fn plugin_limits(source: &Source<'_>, raw: &RawPluginLimits) -> Resul
         build: time("build_ms", raw.build_ms, default.build)?,
         parse: time("parse_ms", raw.parse_ms, default.parse)?,
         parse_per_kib: raw.parse_per_kib_us.map_or(default.parse_per_kib, Duration::from_micros),
+        compile: Duration::from_millis(compile_ms),
+        compile_memory_bytes: bytes("compile_memory_mib", raw.compile_memory_mib, 20, default.compile_memory_bytes)?,
         log_lines_per_second: raw.log_lines_per_second.unwrap_or(default.log_lines_per_second),
     })
 }
 
 const MAX_CALL_MS: u64 = 60_000;
+
+const MAX_COMPILE_MS: u64 = 3_600_000;

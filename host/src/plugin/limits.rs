@@ -23,13 +23,17 @@ pub struct PluginLimits {
     pub parse: Duration,
     /// Time on top of `parse` for each KiB handed in.
     pub parse_per_kib: Duration,
+    /// Time for compiling one file.
+    pub compile: Duration,
+    /// Memory for compiling one file, counted as the process's address space.
+    pub compile_memory_bytes: usize,
     /// Log lines a second.
     pub log_lines_per_second: u32,
 }
 
 impl Default for PluginLimits {
-    /// Room for an interpreter compiled to WebAssembly (a Python plugin is 18 MB and wants tens of MB of memory), and
-    /// a hundred times what a parser needs on a machine that is busy compiling.
+    /// Room for an interpreter compiled to WebAssembly (a Python plugin is 18 MB, wants tens of MB of memory, and to be
+    /// compiled 20 seconds and 300 MiB), and a hundred times what a parser needs on a machine that is busy compiling.
     fn default() -> Self {
         Self {
             max_file_bytes: 64 << 20,
@@ -40,6 +44,8 @@ impl Default for PluginLimits {
             build: Duration::from_millis(200),
             parse: Duration::from_millis(100),
             parse_per_kib: Duration::from_micros(200),
+            compile: Duration::from_secs(60),
+            compile_memory_bytes: 1 << 30,
             log_lines_per_second: 20,
         }
     }

@@ -2,22 +2,28 @@
 //!
 //! [`Engine::load_blocking`] takes a file's bytes to a checked, compiled, described [`Plugin`]; [`Plugin::configured`] gives an
 //! [`OpenCodec`] that makes live instances. Reading order: `worlds` (does it fit?), `describe`, `instance` (calls and
-//! budgets), `limits`, `wasi`, `convert`, `bindings`.
+//! budgets), `limits`, `wasi`, `convert`, `bindings`. Compiling: `compile`, the process it is done in (`child`), `cache`.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Config, OptLevel};
 
 use crate::codec::{Death, OpenCodec};
 use crate::description::Description;
 use crate::observation::ValueKind;
+use crate::state::StateDir;
+
+use self::cache::Cache;
+use self::compile::Compiled;
 
 mod bindings;
+mod cache;
+mod child;
+mod compile;
 mod convert;
 mod describe;
 mod instance;
@@ -25,6 +31,8 @@ mod limits;
 mod wasi;
 mod worlds;
 
+pub use child::compile_plugin;
+pub use compile::Compiler;
 pub use instance::PluginInstance;
 pub use limits::PluginLimits;
 pub use worlds::{Fit, Misfit};
@@ -38,7 +46,9 @@ pub struct Digest([u8; 32]);
 
 impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
-        Self(Sha256::digest(bytes).into())
+        let mut digest = [0; 32];
+        digest.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
+        Self(digest)
     }
 
     pub fn bytes(self) -> [u8; 32] {
@@ -69,6 +79,13 @@ pub enum LoadError {
     Misfit(#[from] Misfit),
     #[error("does not compile: {0}")]
     Compile(String),
+    #[error("does not compile within {ms} ms (knob: plugin_limits.compile_ms)")]
+    CompileTime { ms: u128 },
+    #[error("does not compile within {mib} MiB of memory (knob: plugin_limits.compile_memory_mib)")]
+    CompileMemory { mib: usize },
+    /// Nobody can say whether it is the file's fault.
+    #[error("cannot be compiled: {0}")]
+    Compiler(String),
     #[error("does not describe itself: {0}")]
     Describe(#[source] Death),
     #[error("describes itself wrongly: {0}")]
@@ -78,9 +95,9 @@ pub enum LoadError {
 /// What all engines of the process share: the compiler, its clock, and what was compiled.
 struct Shared {
     engine: wasmtime::Engine,
-    /// By the digest of the component, as long as somebody uses it: the same content under two names, or in two
-    /// daemons of one process, is compiled once.
-    compiled: Mutex<HashMap<Digest, Weak<Component>>>,
+    /// By the digest of the file, as long as somebody uses it: the same content under two names, or in two daemons of
+    /// one process, is compiled once.
+    compiled: Mutex<HashMap<Digest, Weak<Compiled>>>,
 }
 
 impl Shared {
@@ -106,18 +123,14 @@ impl Shared {
         Ok(Self { engine, compiled: Mutex::default() })
     }
 
-    fn compile(&self, component: &[u8]) -> wasmtime::Result<Arc<Component>> {
-        let digest = Digest::of(component);
-        let lock = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = lock().get(&digest).and_then(Weak::upgrade) {
-            return Ok(known);
-        }
-        // Not under the lock: it takes as long as it takes, and two who compile the same are both right.
-        let compiled = Arc::new(Component::new(&self.engine, component)?);
-        let mut all = lock();
-        all.retain(|_, component| component.strong_count() > 0);
-        all.insert(digest, Arc::downgrade(&compiled));
-        Ok(compiled)
+    fn known(&self, digest: Digest) -> Option<Arc<Compiled>> {
+        self.compiled.lock().unwrap_or_else(PoisonError::into_inner).get(&digest).and_then(Weak::upgrade)
+    }
+
+    fn remember(&self, digest: Digest, compiled: &Arc<Compiled>) {
+        let mut all = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, compiled| compiled.strong_count() > 0);
+        all.insert(digest, Arc::downgrade(compiled));
     }
 }
 
@@ -127,6 +140,8 @@ pub struct Engine {
     linker: Linker<instance::Inside>,
     wasi_linker: Linker<instance::Inside>,
     limits: Arc<PluginLimits>,
+    compiler: Compiler,
+    cache: Option<Cache>,
 }
 
 impl fmt::Debug for Engine {
@@ -136,8 +151,8 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Fails only when this machine cannot run WebAssembly.
-    pub fn new(limits: PluginLimits) -> Result<Self, String> {
+    /// Keeps what it has compiled in `state`, if there is one. Fails only when this machine cannot run WebAssembly.
+    pub fn new(limits: PluginLimits, compiler: Compiler, state: Option<&StateDir>) -> Result<Self, String> {
         let shared = Shared::get()?;
         let link = |wasi: bool| -> wasmtime::Result<Linker<instance::Inside>> {
             let mut linker = Linker::new(&shared.engine);
@@ -149,7 +164,15 @@ impl Engine {
         };
         let linker = link(false).map_err(|e| format!("{e:#}"))?;
         let wasi_linker = link(true).map_err(|e| format!("{e:#}"))?;
-        Ok(Self { shared, linker, wasi_linker, limits: Arc::new(limits) })
+        let cache = state.and_then(|state| {
+            let why = match Cache::open(state, &shared.engine) {
+                Ok(cache) => return Some(cache),
+                Err(why) => why,
+            };
+            tracing::warn!(state_dir = %state.path().display(), %why, "compiled plugins are not kept");
+            None
+        });
+        Ok(Self { shared, linker, wasi_linker, limits: Arc::new(limits), compiler, cache })
     }
 
     pub fn limits(&self) -> &PluginLimits {
@@ -162,13 +185,12 @@ impl Engine {
         if bytes.len() > self.limits.max_file_bytes {
             return Err(LoadError::TooLarge { size: bytes.len(), max: self.limits.max_file_bytes });
         }
-        let component = worlds::componentize(bytes)?;
-        let fit = worlds::check(&component)?;
-        let compiled = |e: wasmtime::Error| LoadError::Compile(instance::cut(&format!("{e:#}"), 1_000).to_owned());
-        let component = self.shared.compile(&component).map_err(compiled)?;
-        let exports = exports(&component, &fit).map_err(LoadError::Compile)?;
+        let digest = Digest::of(bytes);
+        let compiled = self.compiled(digest, bytes)?;
+        let (fit, component) = (&compiled.fit, &compiled.component);
+        let exports = exports(component, fit).map_err(LoadError::Compile)?;
         let linker = if fit.wasi { &self.wasi_linker } else { &self.linker };
-        let pre = linker.instantiate_pre(&component).map_err(compiled)?;
+        let pre = linker.instantiate_pre(component).map_err(|e| LoadError::Compile(compile::words(&e)))?;
         let probe: Arc<str> = "describe".into();
         let mut instance =
             PluginInstance::new(&pre, &exports, fit.wasi, &probe, &self.limits).await.map_err(LoadError::Describe)?;
@@ -176,20 +198,49 @@ impl Engine {
         let description = describe::check(description, fit.http, fit.websocket).map_err(LoadError::Description)?;
         let size = bytes.len();
         Ok(Plugin {
-            inner: Arc::new(Inner {
-                pre,
-                exports,
-                fit,
-                _compiled: component,
-                description,
-                digest: Digest::of(bytes),
-                size,
-                limits: self.limits.clone(),
-            }),
+            inner: Arc::new(Inner { pre, exports, compiled, description, digest, size, limits: self.limits.clone() }),
         })
     }
 
-    /// As `load`, for a blocking thread; a panic of the compiler or the decoder on hostile bytes is a load error.
+    /// What a file was compiled to: from memory, from disk, or now.
+    #[expect(unsafe_code, reason = "compiled code is believed where it is known whose it is")]
+    fn compiled(&self, digest: Digest, file: &[u8]) -> Result<Arc<Compiled>, LoadError> {
+        if let Some(known) = self.shared.known(digest) {
+            return Ok(known);
+        }
+        let engine = &self.shared.engine;
+        let kept = self.cache.as_ref().and_then(|cache| {
+            let kept = cache.read(digest).map_err(|why| why.to_string()).transpose()?;
+            // SAFETY: the tag says that an engine with this key wrote these very bytes, and it writes only what its
+            // compiler answered. They were read whole before they were checked, so nobody can change them now.
+            let kept = kept.and_then(|kept| unsafe { compile::revive(engine, &kept) }.map_err(|e| e.to_string()));
+            kept.inspect_err(|why| tracing::warn!(%digest, why, "a compiled plugin on disk is refused; compiling anew"))
+                .ok()
+        });
+        let compiled = match kept {
+            Some(kept) => kept,
+            None => {
+                let started = tokio::time::Instant::now();
+                let answer = self.compiler.answer(engine, file, &self.limits)?;
+                // SAFETY: it comes from this program's own compiler, out of this process or over a pipe from a child
+                // that nobody else can write to.
+                let compiled = unsafe { compile::revive(engine, &answer) }?;
+                tracing::debug!(%digest, ms = started.elapsed().as_millis(), "compiled");
+                if let Some(cache) = &self.cache
+                    && let Err(why) = cache.write(digest, &answer)
+                {
+                    tracing::warn!(%digest, %why, "a compiled plugin cannot be kept");
+                }
+                compiled
+            }
+        };
+        // Two who compile the same at the same time are both right.
+        let compiled = Arc::new(compiled);
+        self.shared.remember(digest, &compiled);
+        Ok(compiled)
+    }
+
+    /// As `load`, for a blocking thread; a panic on hostile bytes is a load error.
     pub fn load_blocking(&self, bytes: &[u8]) -> Result<Plugin, LoadError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -199,7 +250,7 @@ impl Engine {
         std::panic::catch_unwind(load).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
-            Err(LoadError::Compile(format!("the compiler panicked: {text}")))
+            Err(LoadError::Compile(format!("loading it panicked: {text}")))
         })
     }
 }
@@ -264,9 +315,8 @@ pub struct Plugin {
 struct Inner {
     pre: InstancePre<instance::Inside>,
     exports: instance::Exports,
-    fit: Fit,
-    /// For whoever loads the same content meanwhile.
-    _compiled: Arc<Component>,
+    /// Shared with whoever loads the same content meanwhile.
+    compiled: Arc<Compiled>,
     description: Description,
     digest: Digest,
     size: usize,
@@ -296,7 +346,7 @@ impl Plugin {
 
     /// What it exports and imports.
     pub fn fit(&self) -> &Fit {
-        &self.inner.fit
+        &self.inner.compiled.fit
     }
 
     /// For a provider of this name with these settings, as JSON.
@@ -319,7 +369,8 @@ impl OpenCodec for Configured {
     async fn open(&self) -> Result<(PluginInstance, ValueKind), Death> {
         let inner = &self.plugin.inner;
         let mut instance =
-            PluginInstance::new(&inner.pre, &inner.exports, inner.fit.wasi, &self.provider, &inner.limits).await?;
+            PluginInstance::new(&inner.pre, &inner.exports, inner.compiled.fit.wasi, &self.provider, &inner.limits)
+                .await?;
         let kind = instance.configure(&self.settings).await?;
         if !inner.description.values.contains(&kind) {
             let text = format!("configure gives {:?} values, which describe does not name", kind.as_str());

@@ -1,11 +1,12 @@
 //! Does a component fit the contract? Says in words what is missing or different, before anything is compiled.
 
+use serde::{Deserialize, Serialize};
 use wasmparser::Parser;
 use wit_component::DecodedWasm;
 use wit_parser::{Function, InterfaceId, Resolve, Type, TypeDefKind, UnresolvedPackageGroup, WorldItem, WorldKey};
 
 /// The contract as this host was built with it.
-const CONTRACT: [(&str, &str); 6] = [
+pub(super) const CONTRACT: [(&str, &str); 6] = [
     ("types.wit", include_str!("../../../wit/types.wit")),
     ("describe.wit", include_str!("../../../wit/describe.wit")),
     ("http.wit", include_str!("../../../wit/http.wit")),
@@ -20,7 +21,7 @@ const PACKAGE: &str = "feedgate:provider";
 const WASI: [&str; 6] = ["cli", "io", "clocks", "random", "filesystem", "sockets"];
 
 /// What a component offers and wants.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Fit {
     pub http: bool,
     pub websocket: bool,
@@ -31,7 +32,7 @@ pub struct Fit {
 }
 
 /// Why a file is no plugin of this host.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum Misfit {
     #[error("not WebAssembly: a .wasm file starts with \\0asm")]
     NotWasm,
