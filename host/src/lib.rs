@@ -24,6 +24,7 @@ pub mod plugins_dir;
 pub mod provider;
 pub mod state;
 mod supervisor;
+pub mod token;
 
 pub mod control;
 
