@@ -4,22 +4,24 @@
 //! stops anything: the supervisor compares what it runs with what is written.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use self::api::{RawApi, api};
 use self::limits::{RawPluginLimits, plugin_limits};
 use self::provider::{RawProvider, provider};
 use self::source::{Source, read};
 use crate::plugin::PluginLimits;
 
+mod api;
 mod limits;
 mod provider;
 mod secret;
 mod source;
 
+pub use api::{ApiConfig, ApiTokens, DEFAULT_LISTEN};
 pub use provider::{HttpConfig, NetworkConfig, ProviderConfig, Transport, WebSocketConfig};
 pub use secret::SecretSource;
 pub use source::ConfigError;
@@ -34,7 +36,7 @@ pub struct Config {
     /// Run a plugin that nobody configured, with its own default ids.
     pub autostart: bool,
     /// `None`: no API.
-    pub api: Option<SocketAddr>,
+    pub api: Option<ApiConfig>,
     pub plugin_limits: PluginLimits,
     /// How long a new build is watched, and may be taken back, before it counts as good.
     pub probation: Duration,
@@ -53,22 +55,6 @@ struct RawConfig {
     provider: BTreeMap<String, RawProvider>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawApi {
-    enabled: bool,
-    listen: String,
-}
-
-impl Default for RawApi {
-    fn default() -> Self {
-        Self { enabled: true, listen: DEFAULT_LISTEN.to_owned() }
-    }
-}
-
-/// Loopback: what is read here is nobody else's business until the operator says so.
-pub const DEFAULT_LISTEN: &str = "127.0.0.1:8787";
-
 impl Config {
     /// Reads and checks a file. Paths in it are relative to it.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
@@ -80,10 +66,7 @@ impl Config {
         let source = Source { path, text };
         let raw: RawConfig = source.parse()?;
         let base = path.parent().unwrap_or(Path::new("."));
-        let api = raw.api.listen.parse();
-        let api = api.map_err(|_| {
-            source.invalid("api.listen", format!("{:?} is not an address like {DEFAULT_LISTEN}", raw.api.listen))
-        })?;
+        let api = api(&source, base, raw.api)?;
         let providers = raw
             .provider
             .into_iter()
@@ -97,7 +80,7 @@ impl Config {
             plugins_dir: base.join(raw.plugins_dir.unwrap_or_else(|| "plugins".into())),
             state_dir: Some(base.join(raw.state_dir.unwrap_or_else(|| "state".into()))),
             autostart: raw.autostart,
-            api: raw.api.enabled.then_some(api),
+            api,
             plugin_limits: plugin_limits(&source, &raw.plugin_limits)?,
             probation: Duration::from_millis(raw.probation_ms.unwrap_or(600_000)),
             providers,
@@ -203,7 +186,7 @@ mod tests {
     fn an_empty_file_is_a_good_one() {
         let config = Config::parse("", Path::new("/etc/feedgate/feedgate.toml")).expect("nothing is required");
         assert_eq!(config.plugins_dir, Path::new("/etc/feedgate/plugins"));
-        assert_eq!(config.api, DEFAULT_LISTEN.parse().ok());
+        assert_eq!(config.api, Some(ApiConfig::default()));
         assert!(!config.autostart && config.providers.is_empty());
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::observation::UnixNanos;
 
@@ -78,6 +78,8 @@ impl Applied {
 #[derive(Clone, Debug)]
 pub struct Control {
     commands: mpsc::Sender<Command>,
+    /// How many reloads were asked for. Whoever keeps something of a file beside the supervisor reads it again then.
+    reloads: watch::Sender<u64>,
 }
 
 /// The daemon is stopping, or too busy with what it was told before.
@@ -89,11 +91,12 @@ impl Control {
     /// Also gives the end at which commands arrive.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Command>) {
         let (commands, received) = mpsc::channel(16);
-        (Self { commands }, received)
+        (Self { commands, reloads: watch::Sender::new(0) }, received)
     }
 
     /// Reads the configuration and the secrets again and waits for what comes of it.
     pub async fn reload(&self) -> Result<ReloadReport, Stopping> {
+        self.count_reload();
         let (done, answer) = oneshot::channel();
         self.ask(Command::Reload(Some(done)), answer).await
     }
@@ -101,6 +104,7 @@ impl Control {
     /// As [`Control::reload`], without waiting. When so much is to be done that this does not fit, a reload is due
     /// already.
     pub fn reload_soon(&self) {
+        self.count_reload();
         let _ = self.commands.try_send(Command::Reload(None));
     }
 
@@ -121,6 +125,15 @@ impl Control {
     pub async fn build(&self, plugin: String, what: BuildCommand) -> Result<Result<String, String>, Stopping> {
         let (done, answer) = oneshot::channel();
         self.ask(Command::Build { plugin, what, done }, answer).await
+    }
+
+    /// Changes with each reload that is asked for.
+    pub(crate) fn reloads(&self) -> watch::Receiver<u64> {
+        self.reloads.subscribe()
+    }
+
+    fn count_reload(&self) {
+        self.reloads.send_modify(|count| *count += 1);
     }
 
     async fn ask<T>(&self, command: Command, answer: oneshot::Receiver<T>) -> Result<T, Stopping> {

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::api;
+use crate::api::{Api, ApiStartError};
 use crate::config::{Config, ConfigError};
 use crate::control::Control;
 use crate::logic::reload::Planner;
@@ -46,8 +45,8 @@ pub struct Options {
 pub enum StartError {
     #[error("configuration refused: {0}")]
     Config(#[from] ConfigError),
-    #[error("cannot listen on {address} (api.listen): {why}")]
-    Listen { address: SocketAddr, why: std::io::Error },
+    #[error(transparent)]
+    Api(#[from] ApiStartError),
     #[error("plugins_dir {path} cannot be read: {why}", path = path.display())]
     PluginsDir { path: PathBuf, why: std::io::Error },
     #[error("state_dir {path} cannot be used: {why}", path = path.display())]
@@ -61,6 +60,7 @@ pub enum StartError {
 pub struct Daemon {
     status: Arc<Status>,
     api: Option<SocketAddr>,
+    api_url: Option<String>,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
     control: Control,
@@ -86,11 +86,8 @@ impl Daemon {
             ConfigSource::Fixed(config) => (*config, None),
         };
         let status = Arc::new(Status::default());
-        let listener = match config.api {
-            Some(address) => {
-                let bound = TcpListener::bind(address).await;
-                Some(bound.map_err(|why| StartError::Listen { address, why })?)
-            }
+        let api = match &config.api {
+            Some(config) => Some(Api::bind(config).await?),
             None => None,
         };
         let scanned = plugins_dir::scan(&config.plugins_dir);
@@ -106,22 +103,17 @@ impl Daemon {
             ..ConfigStatus::default()
         });
 
-        let api = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let (address, url) = (api.as_ref().map(Api::address), api.as_ref().map(Api::url));
         let stop = watch::Sender::new(false);
         let (control, received) = Control::new();
         let mut tasks = JoinSet::new();
-        if let Some(listener) = listener {
-            let (status, mut stop) = (status.clone(), stop.subscribe());
-            tasks.spawn(async move {
-                let stopped = async move { drop(stop.wait_for(|stop| *stop).await) };
-                if let Err(error) = api::serve(listener, status, stopped).await {
-                    tracing::error!(%error, "the API ended");
-                }
-            });
+        if let Some(api) = api {
+            let (status, control, mut stop) = (status.clone(), control.clone(), stop.subscribe());
+            tasks.spawn(api.serve(status, control, async move { drop(stop.wait_for(|stop| *stop).await) }));
         }
         let supervisor = Supervisor::new(config, path, config_planner, engine, registry, status.clone());
         tasks.spawn(supervisor.run(stop.subscribe(), received));
-        Ok(Self { status, api, tasks, stop, control })
+        Ok(Self { status, api: address, api_url: url, tasks, stop, control })
     }
 
     pub fn status(&self) -> &Arc<Status> {
@@ -131,6 +123,11 @@ impl Daemon {
     /// Where the API listens.
     pub fn api(&self) -> Option<SocketAddr> {
         self.api
+    }
+
+    /// The same as a URL, with its scheme.
+    pub fn api_url(&self) -> Option<&str> {
+        self.api_url.as_deref()
     }
 
     /// Tells it what to do.

@@ -27,6 +27,7 @@ pub mod provider;
 mod registry;
 pub mod state;
 mod supervisor;
+pub mod token;
 
 pub mod control;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use feedgate::cli;
+use feedgate::cli::builds::{self, Verb};
 
 /// Turns outside data feeds into one store of latest values, through sandboxed WebAssembly plugins.
 #[derive(Parser)]
@@ -79,7 +80,22 @@ enum Command {
         #[command(flatten)]
         api: Api,
     },
-    /// Builds, inspects and replays plugins.
+    /// Tells a running daemon to read its configuration and secrets again. Needs the admin's token.
+    Reload {
+        /// Wait, and say what came of it: exits with 1 if something was refused.
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        api: Api,
+    },
+    /// Replaces connections of a running daemon, each without a gap. Needs the admin's token.
+    Rotate {
+        /// A provider; all of them when left out.
+        provider: Option<String>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Builds, inspects and replays plugins; lists those of a running daemon and says which build is to run.
     #[command(subcommand)]
     Plugin(Plugin),
     /// Compiles the plugin on stdin, for the daemon that starts this.
@@ -98,11 +114,29 @@ enum Command {
 
 #[derive(Args)]
 struct Api {
+    #[command(flatten)]
+    daemon: Daemon,
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Daemon {
     /// Where the daemon's API is.
     #[arg(long, env = "FEEDGATE_API", default_value = "http://127.0.0.1:8787", value_name = "URL")]
     api: String,
-    #[arg(long)]
-    json: bool,
+    /// Holds the API's token; the environment variable FEEDGATE_TOKEN may hold it instead.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// PEM; trusted for https in place of the system's roots.
+    #[arg(long, env = "FEEDGATE_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+impl From<Daemon> for cli::Address {
+    fn from(daemon: Daemon) -> Self {
+        Self { api: daemon.api, token_file: daemon.token_file, ca_file: daemon.ca_file }
+    }
 }
 
 #[derive(Subcommand)]
@@ -132,6 +166,45 @@ enum Plugin {
         /// Settings as JSON; those of the recording's header when left out.
         #[arg(long, value_name = "JSON")]
         settings: Option<String>,
+    },
+    /// Lists the plugins of a running daemon.
+    List {
+        #[command(flatten)]
+        api: Api,
+    },
+    /// Shows the builds of a plugin that a running daemon has seen, and how each stands.
+    History {
+        name: String,
+        #[command(flatten)]
+        api: Api,
+    },
+    /// Goes back to the good build before. Needs the admin's token, as all that follow.
+    Rollback {
+        name: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Runs one build and no other.
+    Pin {
+        name: String,
+        /// The build's digest, or its first digits; the build that runs when left out.
+        digest: Option<String>,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Lets the newest good build run again.
+    Unpin {
+        name: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
+    /// Forgets why a build is not to run: it is tried again.
+    Release {
+        name: String,
+        /// The build's digest, or its first digits; that of the file when left out.
+        digest: Option<String>,
+        #[command(flatten)]
+        daemon: Daemon,
     },
 }
 
@@ -164,14 +237,20 @@ async fn run(command: Command, logs: cli::Logs) -> ExitCode {
             cli::check::check(&config, json)
         }
         Command::Get { provider, id, fresh, api } => {
-            cli::get::get(&cli::get::Get { api: api.api, provider, id, fresh, json: api.json }).await
+            cli::get::get(&cli::get::Get { daemon: api.daemon.into(), provider, id, fresh, json: api.json }).await
         }
         Command::Watch { provider, time, api } => {
-            cli::watch::watch(&cli::watch::Watch { api: api.api, provider, time, json: api.json }).await
+            cli::watch::watch(&cli::watch::Watch { daemon: api.daemon.into(), provider, time, json: api.json }).await
         }
         Command::Providers { ids, api } => {
-            cli::providers::providers(&cli::providers::Providers { api: api.api, ids, json: api.json }).await
+            cli::providers::providers(&cli::providers::Providers { daemon: api.daemon.into(), ids, json: api.json })
+                .await
         }
+        Command::Reload { wait, api } => {
+            let asked = cli::reload::ReloadAsked { daemon: api.daemon.into(), wait, json: api.json };
+            cli::reload::reload(&asked).await
+        }
+        Command::Rotate { provider, daemon } => cli::reload::rotate(&daemon.into(), provider.as_deref()).await,
         Command::Plugin(plugin) => {
             logs.start("warn");
             match plugin {
@@ -179,6 +258,14 @@ async fn run(command: Command, logs: cli::Logs) -> ExitCode {
                 Plugin::Inspect { file, json } => cli::plugin::inspect(&file, json),
                 Plugin::Replay { plugin, recording, ids, settings } => {
                     cli::plugin::replay(&plugin, &recording, ids, settings).await
+                }
+                Plugin::List { api } => builds::list(&api.daemon.into(), api.json).await,
+                Plugin::History { name, api } => builds::history(&api.daemon.into(), &name, api.json).await,
+                Plugin::Rollback { name, daemon } => builds::tell(&daemon.into(), &name, &Verb::Rollback).await,
+                Plugin::Pin { name, digest, daemon } => builds::tell(&daemon.into(), &name, &Verb::Pin(digest)).await,
+                Plugin::Unpin { name, daemon } => builds::tell(&daemon.into(), &name, &Verb::Unpin).await,
+                Plugin::Release { name, digest, daemon } => {
+                    builds::tell(&daemon.into(), &name, &Verb::Release(digest)).await
                 }
             }
         }

@@ -22,32 +22,35 @@ const TALKATIVE: &str = "info,feedgate=trace,reqwest=trace,hyper=trace,hyper_uti
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Builds it before a venue's clock starts: what stands still there ages.
-async fn built() {
+pub async fn built() {
     tokio::task::spawn_blocking(binary).await.expect("it does not panic");
 }
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
-    command.args(arguments).stdin(Stdio::null()).env_remove("FEEDGATE_LOG").env_remove("FEEDGATE_API");
+    command.args(arguments).stdin(Stdio::null());
+    for name in ["FEEDGATE_LOG", "FEEDGATE_API", "FEEDGATE_TOKEN", "FEEDGATE_CA_FILE"] {
+        command.env_remove(name);
+    }
     command
 }
 
 /// How a command ended.
 #[derive(Debug)]
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Ended {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 impl Ended {
-    fn json(&self) -> Json {
+    pub fn json(&self) -> Json {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// Fails, with these words on stderr and nothing on stdout.
     #[track_caller]
-    fn fails(&self, code: i32, expected: &[&str]) {
+    pub fn fails(&self, code: i32, expected: &[&str]) {
         assert_eq!((self.code, self.out.as_str()), (Some(code), ""), "{self:?}");
         for words in expected {
             assert!(self.err.contains(words), "{words:?} is not in {self:?}");
@@ -56,15 +59,29 @@ impl Ended {
 }
 
 fn call(arguments: &[&str]) -> Ended {
-    let output = command(arguments).output().expect("it was just built");
+    call_with(arguments, &[])
+}
+
+fn call_with(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
+    let output = command(arguments).envs(environment.iter().copied()).output().expect("it was just built");
     let text = |bytes| String::from_utf8(bytes).expect("text");
     Ended { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
 }
 
 /// The same, while venues and daemons of this test go on.
 async fn called(arguments: &[&str]) -> Ended {
+    called_with(arguments, &[]).await
+}
+
+/// The same, with more in its environment.
+pub async fn called_with(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
     let arguments: Vec<String> = arguments.iter().map(|&argument| argument.to_owned()).collect();
-    let call = move || call(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let environment: Vec<(String, String)> =
+        environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let call = move || {
+        let environment: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        call_with(&arguments.iter().map(String::as_str).collect::<Vec<_>>(), &environment)
+    };
     tokio::task::spawn_blocking(call).await.expect("it does not panic")
 }
 
@@ -163,7 +180,10 @@ async fn get(api: &str, target: &str) -> (u16, String) {
 /// Asks until the answer is as wanted, and answers it.
 async fn get_until(api: &str, target: &str, wanted: impl Fn(u16, &str) -> bool) -> String {
     let deadline = Instant::now() + PATIENCE;
+    // The API takes so many requests a second.
+    let mut ticks = tokio::time::interval(Duration::from_millis(5));
     loop {
+        ticks.tick().await;
         let (status, body) = get(api, target).await;
         if wanted(status, &body) {
             return body;

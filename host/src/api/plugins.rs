@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
-use crate::status::{PluginStatus, Status};
+use super::changes::Reload;
+use crate::status::{BuildInfo, PluginStatus, Status};
 
 /// Every plugin file, by name.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -27,6 +28,29 @@ pub struct Plugin {
     pub error: String,
     /// The providers that use it.
     pub providers: Vec<String>,
+    /// What is known of the builds seen under this name, newest first.
+    pub builds: Vec<Build>,
+    /// The digest of the only build that may run. Absent when any good one may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned: Option<String>,
+}
+
+/// One build of a plugin, by its file's content.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Build {
+    pub digest: String,
+    /// Absent where it was refused before it could say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// The word for how it stands.
+    pub standing: String,
+    /// Why it stands so.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Since when it stands so.
+    pub since: String,
+    /// How often an instance of it died.
+    pub faults: u64,
 }
 
 /// What a build says of itself, and what it is.
@@ -53,6 +77,22 @@ pub struct Config {
     /// Why the last change was refused.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub error: String,
+    /// Absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_reload: Option<Reload>,
+}
+
+impl From<BuildInfo> for Build {
+    fn from(build: BuildInfo) -> Self {
+        Self {
+            digest: build.digest,
+            version: build.version,
+            standing: build.standing.to_owned(),
+            reason: build.reason,
+            since: build.since.to_rfc3339(),
+            faults: build.faults,
+        }
+    }
 }
 
 impl Plugin {
@@ -67,7 +107,9 @@ impl Plugin {
             websocket: loaded.websocket,
             loaded_at: loaded.loaded_at.to_rfc3339(),
         });
-        Self { file, loaded, error: status.error, providers: status.providers }
+        let builds = status.builds.into_iter().map(Build::from).collect();
+        let PluginStatus { error, providers, pinned, .. } = status;
+        Self { file, loaded, error, providers, builds, pinned }
     }
 }
 
@@ -79,5 +121,6 @@ pub(super) async fn all(State(status): State<Arc<Status>>) -> Json<Plugins> {
 pub(super) async fn config(State(status): State<Arc<Status>>) -> Json<Config> {
     let config = status.config();
     let loaded_at = config.loaded_at.map(|time| time.to_rfc3339());
-    Json(Config { path: config.path, loaded_at, error: config.error })
+    let last_reload = config.last_reload.as_ref().map(Reload::from);
+    Json(Config { path: config.path, loaded_at, error: config.error, last_reload })
 }

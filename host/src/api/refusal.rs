@@ -2,9 +2,12 @@
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
-use axum::http::StatusCode;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+
+use crate::control::Stopping;
 
 /// Enough to find a typing error by; a provider may have thousands of ids.
 const MAX_NAMED: usize = 20;
@@ -17,8 +20,26 @@ pub(super) enum Refusal {
     Unknown(String),
     /// 400: it cannot be understood.
     Malformed(String),
-    /// 405: nothing here can be changed.
+    /// 405: it cannot be asked in this way.
     Method,
+    /// 401: no token was shown.
+    NoToken,
+    /// 401: not that one.
+    WrongToken,
+    /// 403: whoever asks may not.
+    Forbidden(String),
+    /// 408: its body did not arrive in time.
+    Late,
+    /// 409: the daemon does not do it, and says why.
+    Conflict(String),
+    /// 413: its body has more than this many bytes.
+    TooLong(usize),
+    /// 429: there were too many in this second.
+    TooMany,
+    /// 503: nobody is there any more who could do it.
+    Stopping(String),
+    /// 504: it is being done and takes longer than anybody waits.
+    Unfinished(&'static str),
 }
 
 #[derive(Serialize)]
@@ -28,12 +49,42 @@ struct Body {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let (status, error) = match self {
-            Self::Unknown(error) => (StatusCode::NOT_FOUND, error),
-            Self::Malformed(error) => (StatusCode::BAD_REQUEST, error),
-            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "everything here is read only: GET or HEAD".to_owned()),
+        let (status, error) = match &self {
+            Self::Unknown(error) => (StatusCode::NOT_FOUND, error.clone()),
+            Self::Malformed(error) => (StatusCode::BAD_REQUEST, error.clone()),
+            Self::Method => {
+                let error = "GET and HEAD read, POST changes; the header Allow says what this endpoint takes";
+                (StatusCode::METHOD_NOT_ALLOWED, error.to_owned())
+            }
+            Self::NoToken => {
+                (StatusCode::UNAUTHORIZED, "this needs a token, as the header Authorization: Bearer TOKEN".to_owned())
+            }
+            Self::WrongToken => (StatusCode::UNAUTHORIZED, "this is not the token".to_owned()),
+            Self::Forbidden(error) => (StatusCode::FORBIDDEN, error.clone()),
+            Self::Late => (StatusCode::REQUEST_TIMEOUT, "the request did not arrive in time".to_owned()),
+            Self::Conflict(error) => (StatusCode::CONFLICT, error.clone()),
+            Self::TooLong(max) => (StatusCode::PAYLOAD_TOO_LARGE, format!("a body has at most {max} bytes here")),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too many requests in this second".to_owned()),
+            Self::Stopping(error) => (StatusCode::SERVICE_UNAVAILABLE, error.clone()),
+            Self::Unfinished(error) => (StatusCode::GATEWAY_TIMEOUT, (*error).to_owned()),
         };
-        (status, Json(Body { error })).into_response()
+        let mut response = (status, Json(Body { error })).into_response();
+        let header = match self {
+            Self::NoToken => Some((WWW_AUTHENTICATE, "Bearer realm=\"feedgate\"")),
+            Self::WrongToken => Some((WWW_AUTHENTICATE, "Bearer realm=\"feedgate\", error=\"invalid_token\"")),
+            Self::TooMany => Some((RETRY_AFTER, "1")),
+            _ => None,
+        };
+        if let Some((name, value)) = header {
+            response.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+        response
+    }
+}
+
+impl From<Stopping> for Refusal {
+    fn from(stopping: Stopping) -> Self {
+        Self::Stopping(stopping.to_string())
     }
 }
 

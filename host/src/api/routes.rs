@@ -2,18 +2,40 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRef, Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, Uri};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use serde::Serialize;
 
+use super::access::Class;
+use super::gate::{Gate, pass};
 use super::refusal::{Refusal, echo};
-use super::{health, observations, plugins, providers, query};
+use super::{changes, health, observations, plugins, providers, query};
+use crate::control::Control;
 use crate::status::Status;
+
+/// What answers are made of.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub status: Arc<Status>,
+    pub control: Control,
+}
+
+impl FromRef<Asked> for Arc<Status> {
+    fn from_ref(asked: &Asked) -> Self {
+        asked.status.clone()
+    }
+}
+
+impl FromRef<Asked> for Control {
+    fn from_ref(asked: &Asked) -> Self {
+        asked.control.clone()
+    }
+}
 
 /// One endpoint.
 pub(super) struct Route {
@@ -22,21 +44,25 @@ pub(super) struct Route {
     pub(super) about: &'static str,
     /// The query parameters that it knows.
     pub(super) parameters: &'static [&'static str],
-    answer: fn() -> MethodRouter<Arc<Status>>,
+    /// An admin's is asked with POST, every other with GET.
+    pub(super) class: Class,
+    answer: fn() -> MethodRouter<Asked>,
 }
 
-pub(super) const ROUTES: [Route; 12] = [
-    Route { path: "/", about: "this list", parameters: &[], answer: || get(index) },
+pub(super) const ROUTES: [Route; 19] = [
+    Route { path: "/", about: "this list", parameters: &[], class: Class::Read, answer: || get(index) },
     Route {
         path: "/v1/observations",
         about: "the latest value, state, reason and age of every id",
         parameters: &["provider", "id", "state", "fresh"],
+        class: Class::Read,
         answer: || get(observations::all),
     },
     Route {
         path: "/v1/observations/{provider}",
         about: "the same, of one provider",
         parameters: &["id", "state", "fresh"],
+        class: Class::Read,
         answer: || get(observations::of_provider),
     },
     Route {
@@ -44,50 +70,118 @@ pub(super) const ROUTES: [Route; 12] = [
         path: "/v1/observations/{provider}/{*id}",
         about: "the same, of one id",
         parameters: &[],
+        class: Class::Read,
         answer: || get(observations::one),
     },
     Route {
         path: "/v1/providers",
         about: "what every provider is doing: connections, polls, ids by state, outcomes",
         parameters: &[],
+        class: Class::Read,
         answer: || get(providers::all),
     },
     Route {
         path: "/v1/providers/{provider}",
         about: "the same, of one provider",
         parameters: &[],
+        class: Class::Read,
         answer: || get(providers::one),
     },
     Route {
         path: "/v1/plugins",
-        about: "the plugin files, what is loaded of each, and what was refused",
+        about: "the plugin files, what is loaded of each, what was refused, and their builds",
         parameters: &[],
+        class: Class::Read,
         answer: || get(plugins::all),
     },
     Route {
         path: "/v1/config",
-        about: "where the configuration came from, and why its last change was refused",
+        about: "where the configuration came from, why its last change was refused, and what the last reload did",
         parameters: &[],
+        class: Class::Read,
         answer: || get(plugins::config),
     },
-    Route { path: "/healthz", about: "200 while the daemon serves", parameters: &[], answer: || get(health::alive) },
+    Route {
+        path: "/v1/reload",
+        about: "reads the configuration and the secrets again, and says what came of it",
+        parameters: &["wait"],
+        class: Class::Admin,
+        answer: || post(changes::reload),
+    },
+    Route {
+        path: "/v1/rotate",
+        about: "replaces every connection without a gap",
+        parameters: &[],
+        class: Class::Admin,
+        answer: || post(changes::rotate),
+    },
+    Route {
+        path: "/v1/providers/{provider}/rotate",
+        about: "the same, of one provider",
+        parameters: &[],
+        class: Class::Admin,
+        answer: || post(changes::rotate_one),
+    },
+    Route {
+        path: "/v1/plugins/{plugin}/release",
+        about: "forgets why a build is not to run",
+        parameters: &[],
+        class: Class::Admin,
+        answer: || post(changes::release),
+    },
+    Route {
+        path: "/v1/plugins/{plugin}/rollback",
+        about: "goes back to the good build before",
+        parameters: &[],
+        class: Class::Admin,
+        answer: || post(changes::rollback),
+    },
+    Route {
+        path: "/v1/plugins/{plugin}/pin",
+        about: "runs one build and no other",
+        parameters: &[],
+        class: Class::Admin,
+        answer: || post(changes::pin),
+    },
+    Route {
+        path: "/v1/plugins/{plugin}/unpin",
+        about: "lets the newest good build run again",
+        parameters: &[],
+        class: Class::Admin,
+        answer: || post(changes::unpin),
+    },
+    Route {
+        path: "/healthz",
+        about: "200 while the daemon serves",
+        parameters: &[],
+        class: Class::Open,
+        answer: || get(health::alive),
+    },
     Route {
         path: "/readyz",
         about: "200 once every enabled provider has been fresh, 503 before",
         parameters: &[],
+        class: Class::Read,
         answer: || get(health::ready),
     },
-    Route { path: "/metrics", about: "counters, as OpenMetrics text", parameters: &[], answer: || get(metrics) },
+    Route {
+        path: "/metrics",
+        about: "counters, as OpenMetrics text",
+        parameters: &[],
+        class: Class::Read,
+        answer: || get(metrics),
+    },
     Route {
         path: "/openapi.json",
         about: "this API, described for machines",
         parameters: &[],
+        class: Class::Read,
         answer: || get(openapi),
     },
 ];
 
-/// Answers every question about `status`.
-pub fn router(status: Arc<Status>) -> Router {
+/// Answers what `gate` lets through.
+pub(super) fn router(asked: Asked, gate: Arc<Gate>) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
         let known = route.parameters;
@@ -102,8 +196,9 @@ pub fn router(status: Arc<Status>) -> Router {
     router
         .fallback(unknown)
         .method_not_allowed_fallback(async || Refusal::Method)
+        .layer(middleware::from_fn_with_state(gate, pass))
         .layer(middleware::map_response(no_store))
-        .with_state(status)
+        .with_state(asked)
 }
 
 /// A cache between here and the reader would serve old values as new ones.
@@ -125,14 +220,19 @@ struct Index {
 
 #[derive(Serialize)]
 struct Endpoint {
+    method: &'static str,
     path: String,
     about: &'static str,
     parameters: &'static [&'static str],
 }
 
 async fn index() -> Json<Index> {
-    let endpoint =
-        |route: Route| Endpoint { path: route.documented_path(), about: route.about, parameters: route.parameters };
+    let endpoint = |route: Route| Endpoint {
+        method: route.method(),
+        path: route.documented_path(),
+        about: route.about,
+        parameters: route.parameters,
+    };
     Json(Index {
         name: "feedgate",
         version: env!("CARGO_PKG_VERSION"),
@@ -144,6 +244,10 @@ impl Route {
     /// Without the router's own sign for a tail.
     pub(super) fn documented_path(&self) -> String {
         self.path.replace("{*", "{")
+    }
+
+    pub(super) fn method(&self) -> &'static str {
+        if self.class == Class::Admin { "POST" } else { "GET" }
     }
 }
 

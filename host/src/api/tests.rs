@@ -1,21 +1,26 @@
 //! The router over real loopback sockets, and its answers against `openapi.json`.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::routes::ROUTES;
+use super::access::Class;
+use super::fake::{ADMIN, Fake, READ, report};
+use super::routes::{ROUTES, Route};
+use super::server::GRACE;
 use super::*;
+use crate::config::ApiConfig;
 use crate::logic::schedule::Circuit;
 use crate::logic::session::Subscription;
 use crate::observation::{Decimal, Observation as Observed, Receipt, UnixNanos, Value as Held, ValueKind};
-use crate::status::{ConfigStatus, ConnectionInfo, LoadedPlugin, PluginStatus, PollerInfo, ProviderState, Trouble};
+use crate::status::{
+    BuildInfo, ConfigStatus, ConnectionInfo, LoadedPlugin, PluginStatus, PollerInfo, ProviderState, Status, Trouble,
+};
 use crate::store::{Carrier, Note, ProviderSlots};
 
 /// A daemon's state with something of everything: a streaming provider with one id in each state, a polling one
@@ -96,14 +101,28 @@ fn filled() -> Arc<Status> {
         websocket: true,
         loaded_at: UnixNanos(0),
     };
-    let good = PluginStatus { loaded: Some(loaded), providers: vec!["venue".to_owned()], ..PluginStatus::default() };
+    let build = BuildInfo {
+        digest: "00".repeat(32),
+        version: "0.1.0".to_owned(),
+        standing: "running",
+        reason: "the newest good one".to_owned(),
+        since: UnixNanos(0),
+        faults: 2,
+    };
+    let good = PluginStatus {
+        loaded: Some(loaded),
+        providers: vec!["venue".to_owned()],
+        pinned: Some(build.digest.clone()),
+        builds: vec![build],
+        ..PluginStatus::default()
+    };
     status.set_plugin("venue", Some(good));
     status.set_plugin("bad", Some(PluginStatus { error: "not a component".to_owned(), ..PluginStatus::default() }));
     let config = ConfigStatus {
         path: "/etc/feedgate.toml".to_owned(),
         loaded_at: Some(UnixNanos(0)),
         error: "line 1: unknown field".to_owned(),
-        last_reload: None,
+        last_reload: Some(report(false)),
     };
     status.set_config(config);
     status
@@ -123,31 +142,43 @@ fn note(slots: &ProviderSlots, key: u32, note: Note, reason: &str) {
 }
 
 /// An API that is served until dropped.
-struct Served {
-    address: SocketAddr,
-    tell: Option<oneshot::Sender<()>>,
-    serving: JoinSet<io::Result<()>>,
-}
+struct Served(Fake);
 
 impl Served {
+    /// Everybody may read, and the admin may change.
     async fn new(status: Arc<Status>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
-        let address = listener.local_addr().expect("bound");
-        let (tell, told) = oneshot::channel::<()>();
-        let mut serving = JoinSet::new();
-        serving.spawn(serve(listener, status, async { drop(told.await) }));
-        Self { address, tell: Some(tell), serving }
+        Self(Fake::start(status, (None, Some(ADMIN)), true, ApiConfig::default()).await)
     }
 
     async fn ask(&self, method: &str, target: &str) -> Answer {
-        let mut socket = TcpStream::connect(self.address).await.expect("listening");
-        let request = format!("{method} {target} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\r\n");
+        self.ask_with(method, target, "host: localhost\r\n", "").await
+    }
+
+    /// `headers` are whole lines.
+    async fn ask_with(&self, method: &str, target: &str, headers: &str, body: &str) -> Answer {
+        let mut socket = TcpStream::connect(self.0.address).await.expect("listening");
+        let length = body.len();
+        let request = format!(
+            "{method} {target} HTTP/1.1\r\n{headers}connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
         socket.write_all(request.as_bytes()).await.expect("sent");
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await.expect("answered");
         let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
         Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+    }
+
+    /// With the token that may do everything.
+    async fn told(&self, method: &str, target: &str, body: &str) -> Answer {
+        let headers = format!("host: localhost\r\nauthorization: Bearer {ADMIN}\r\n");
+        self.ask_with(method, target, &headers, body).await
+    }
+
+    /// As the route wants to be asked, about what `filled` holds.
+    async fn asked_as(&self, route: &Route, id: &str) -> Answer {
+        let target = route.documented_path().replace("{provider}", "venue").replace("{plugin}", "venue");
+        self.told(route.method(), &target.replace("{id}", id), "").await
     }
 
     async fn get(&self, target: &str) -> Answer {
@@ -253,7 +284,7 @@ async fn refusals_say_what_exists() {
     }
     for method in ["POST", "DELETE", "PUT"] {
         let answer = api.ask(method, "/v1/observations").await;
-        api.refused(method, &answer, 405, "read only");
+        api.refused(method, &answer, 405, "GET and HEAD read");
         assert!(answer.head.contains("allow: get,head"), "{}", answer.head);
     }
 }
@@ -261,7 +292,7 @@ async fn refusals_say_what_exists() {
 #[tokio::test]
 async fn head_answers_as_get_without_a_body() {
     let api = Served::new(filled()).await;
-    for route in ROUTES.iter().filter(|route| !route.path.contains('{')) {
+    for route in ROUTES.iter().filter(|route| !route.path.contains('{') && route.class != Class::Admin) {
         let (head, get) = (api.ask("HEAD", route.path).await, api.get(route.path).await);
         assert_eq!((head.status, head.body.as_str()), (get.status, ""), "{}", route.path);
         assert!(head.head.contains("cache-control: no-store"), "{}", head.head);
@@ -307,13 +338,104 @@ async fn stopping_finishes_what_was_asked_and_waits_for_nobody_else() {
     let mut api = Served::new(filled()).await;
     assert_eq!(api.get("/healthz").await.status, 200);
     // One that never finishes its question.
-    let mut slow = TcpStream::connect(api.address).await.expect("listening");
+    let mut slow = TcpStream::connect(api.0.address).await.expect("listening");
     slow.write_all(b"GET /healthz HT").await.expect("sent");
     tokio::time::sleep(Duration::from_millis(50)).await;
     tokio::time::pause();
-    drop(api.tell.take());
-    let ended = tokio::time::timeout(2 * GRACE, api.serving.join_next()).await;
-    assert!(matches!(ended, Ok(Some(Ok(Ok(()))))), "{ended:?}");
+    drop(api.0.tell.take());
+    let ended = tokio::time::timeout(2 * GRACE, api.0.serving.join_next()).await;
+    assert!(matches!(ended, Ok(Some(Ok(())))), "{ended:?}");
+}
+
+#[tokio::test]
+async fn who_may_ask_what() {
+    let (reader, admin, wrong) = (Some(READ), Some(ADMIN), Some("something-else-altogether"));
+    // What is configured, what is shown, and the answers to /healthz, a question, something unknown and a change.
+    for (tokens, shown, expected) in [
+        ((None, None), None, [200, 200, 404, 403]),
+        ((None, None), wrong, [200, 200, 404, 403]),
+        ((reader, None), None, [200, 401, 401, 403]),
+        ((reader, None), wrong, [200, 401, 401, 403]),
+        ((reader, None), reader, [200, 200, 404, 403]),
+        ((None, admin), None, [200, 200, 404, 401]),
+        ((None, admin), wrong, [200, 200, 404, 401]),
+        ((None, admin), admin, [200, 200, 404, 200]),
+        ((reader, admin), None, [200, 401, 401, 401]),
+        ((reader, admin), wrong, [200, 401, 401, 401]),
+        ((reader, admin), reader, [200, 200, 404, 403]),
+        ((reader, admin), admin, [200, 200, 404, 200]),
+    ] {
+        let api = Served(Fake::start(filled(), tokens, true, ApiConfig::default()).await);
+        let shown = shown.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
+        // A name matters only where there is no token to be shown.
+        let host = if tokens.0.is_some() { "feeds.example" } else { "localhost" };
+        let headers = format!("host: {host}\r\n{shown}");
+        let questions = [("GET", "/healthz"), ("GET", "/metrics"), ("GET", "/unknown"), ("POST", "/v1/reload")];
+        for ((method, target), expected) in questions.into_iter().zip(expected) {
+            let answer = api.ask_with(method, target, &headers, "").await;
+            assert_eq!(answer.status, expected, "{tokens:?} {headers:?} {target}: {}", answer.body);
+            assert_eq!(answer.head.contains("www-authenticate: bearer realm="), expected == 401, "{}", answer.head);
+            assert!(answer.head.contains("cache-control: no-store"), "{}", answer.head);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_web_page_cannot_call_this_machine_by_a_name_of_its_own() {
+    let api = Served::new(filled()).await;
+    for (headers, status) in [
+        ("host: rebound.example:8787\r\n", 403),
+        ("host: localhost\r\nhost: rebound.example\r\n", 403),
+        ("host: [::1]:8787\r\n", 200),
+        ("", 200),
+    ] {
+        let answer = api.ask_with("GET", "/v1/observations", headers, "").await;
+        assert_eq!(answer.status, status, "{headers:?}: {}", answer.body);
+        assert_eq!(api.ask_with("GET", "/healthz", headers, "").await.status, 200);
+    }
+    // What a browser asks before it sends a header of a page's choice.
+    let ahead = "host: localhost\r\norigin: https://page.example\r\naccess-control-request-method: POST\r\n\
+                 access-control-request-headers: authorization\r\n";
+    let answer = api.ask_with("OPTIONS", "/v1/observations", ahead, "").await;
+    assert!(answer.status == 405 && !answer.head.contains("access-control-allow"), "{}", answer.head);
+}
+
+#[tokio::test]
+async fn changes_are_told_and_their_refusals_too() {
+    let api = Served::new(filled()).await;
+    let digest = r#"{"digest":"00ab"}"#;
+    for (target, body, status, expected) in [
+        ("/v1/reload", "", 200, "\"result\":\"changed\",\"reason\":\"ids: 1 more\""),
+        ("/v1/reload?wait=true", "{}", 200, "\"ok\":true"),
+        ("/v1/reload?wait=false", "", 202, "a reload is due"),
+        ("/v1/reload?wait=no", "", 400, "wait is true or false"),
+        ("/v1/reload?later", "", 400, "unknown query parameter"),
+        ("/v1/reload", digest, 400, "no digest can be chosen here"),
+        ("/v1/rotate", "", 202, "every connection is being replaced"),
+        ("/v1/providers/venue/rotate", "", 202, "every connection of venue"),
+        ("/v1/providers/off/rotate", "", 409, "off is not running"),
+        ("/v1/providers/x/rotate", "", 404, "no provider \\\"x\\\"; there are: off, poll, venue"),
+        ("/v1/plugins/venue/rollback", "", 200, "venue: rolled back"),
+        ("/v1/plugins/venue/rollback", digest, 400, "no digest can be chosen here"),
+        ("/v1/plugins/venue/pin", "", 200, "venue: pinned "),
+        ("/v1/plugins/venue/pin", digest, 200, "venue: pinned 00ab"),
+        ("/v1/plugins/venue/release", digest, 200, "venue: released 00ab"),
+        ("/v1/plugins/venue/unpin", "{}", 200, "venue: unpinned"),
+        ("/v1/plugins/bad/pin", "", 409, "there is no other build"),
+        ("/v1/plugins/none/pin", "", 404, "no plugin \\\"none\\\"; there are: bad, venue"),
+        ("/v1/plugins/venue/pin", "\"00\"", 400, "the body is not"),
+        ("/v1/plugins/venue/pin", r#"{"digest":"../x"}"#, 400, "is no digest"),
+        ("/v1/plugins/venue/pin", r#"{"build":"00"}"#, 400, "unknown field"),
+    ] {
+        let answer = api.told("POST", target, body).await;
+        assert_eq!(answer.status, status, "{target} {body}: {}", answer.body);
+        assert!(answer.body.contains(expected), "{target} {body}: {}", answer.body);
+    }
+    let asked = api.told("GET", "/v1/reload", "").await;
+    api.refused("/v1/reload", &asked, 405, "POST changes");
+    let long = "x".repeat(4097);
+    let answer = api.told("POST", "/v1/plugins/venue/pin", &long).await;
+    api.refused("a long body", &answer, 413, "4096 bytes");
 }
 
 fn openapi() -> Json {
@@ -377,7 +499,14 @@ fn every_route_is_documented_and_nothing_else_is() {
     assert_eq!(documented, routed);
     for route in &ROUTES {
         let path = route.documented_path();
-        let parameters = paths[&path]["get"]["parameters"].as_array().cloned().unwrap_or_default();
+        let operation = &paths[&path][route.method().to_ascii_lowercase()];
+        let security = match route.class {
+            Class::Open => serde_json::json!([]),
+            Class::Read => Json::Null,
+            Class::Admin => serde_json::json!([{ "adminToken": [] }]),
+        };
+        assert_eq!(operation["security"], security, "{path}");
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
         let named = |place: &str| -> Vec<String> {
             let parameters = parameters.iter().map(|parameter| resolve(&document, parameter));
             let here = parameters.filter(|parameter| parameter["in"] == place);
@@ -398,9 +527,10 @@ async fn answers_have_the_documented_shape() {
         let api = Served::new(status).await;
         for route in &ROUTES {
             let path = route.documented_path();
-            let answer = api.get(&path.replace("{provider}", "venue").replace("{id}", "BTC/USD")).await;
-            assert!(!some || matches!(answer.status, 200 | 503), "{path}: {}", answer.body);
-            let described = &document["paths"][&path]["get"]["responses"][answer.status.to_string()];
+            let answer = api.asked_as(route, "BTC/USD").await;
+            assert!(!some || matches!(answer.status, 200 | 202 | 503), "{path}: {}", answer.body);
+            let method = route.method().to_ascii_lowercase();
+            let described = &document["paths"][&path][method]["responses"][answer.status.to_string()];
             let content = resolve(&document, described)["content"].as_object();
             let (format, content) = content.and_then(|all| all.iter().next()).expect("a described answer");
             assert!(answer.head.contains(&format!("content-type: {format}")), "{path}: {}", answer.head);
@@ -419,7 +549,7 @@ async fn every_documented_field_occurs() {
     let mut seen = BTreeSet::new();
     for route in &ROUTES {
         let path = route.documented_path();
-        let answer = api.get(&path.replace("{provider}", "venue").replace("{id}", "old")).await;
+        let answer = api.asked_as(route, "old").await;
         if path != "/openapi.json" && path != "/metrics" {
             note_fields(&answer.json(), &mut seen);
         }

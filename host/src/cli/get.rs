@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::daemon::Daemon;
+use super::daemon::{Address, Daemon};
 use super::row::{COLUMNS, Row};
 use super::table::layout;
 use super::{CliError, Exit, exit_code};
@@ -12,8 +12,7 @@ use crate::store::State;
 /// What to read and how to show it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Get {
-    /// Where the daemon's API listens.
-    pub api: String,
+    pub daemon: Address,
     /// All of them, if `None`.
     pub provider: Option<String>,
     pub id: Option<String>,
@@ -29,7 +28,7 @@ pub async fn get(asked: &Get) -> ExitCode {
 }
 
 pub(super) async fn print(asked: &Get, out: &mut impl Write) -> Result<Exit, CliError> {
-    let daemon = Daemon::new(&asked.api)?;
+    let daemon = Daemon::new(&asked.daemon)?;
     let mut answer = daemon.observations(asked.provider.as_deref(), asked.id.as_deref()).await?;
     let is_fresh = |state: &str| state == State::Fresh.as_str();
     let all_fresh = !answer.observations.is_empty() && answer.observations.iter().all(|o| is_fresh(&o.state));

@@ -1,20 +1,23 @@
 //! What each command of `feedgate` does; `main` only reads the command line. Here are logs, exit codes and words that
 //! commands share.
 //!
-//! `run` is the daemon, `check` and `plugin` work without one. `get`, `providers` and `watch` read a running daemon:
-//! they know the API's types and nothing of how it works, and talk to it through `transport`'s client. Their reading
+//! `run` is the daemon, `check` and `plugin` work without one. `get`, `providers` and `watch` read a running daemon,
+//! `reload` and `builds` tell it what to do: they know the API's types and nothing of how it works, and talk to it through
+//! `transport`'s client. Their reading
 //! order: `daemon` (what is asked), `row` and `table` (how it looks), then `live`, the table that `watch` and `demo`
 //! share, and what it is made of: `changes`, `view`, `input`, `screen`.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::api::Done;
 use crate::transport::ApiError;
 
+pub mod builds;
 pub mod check;
 #[cfg(feature = "demo")]
 pub mod demo;
@@ -22,6 +25,7 @@ pub mod get;
 pub mod live;
 pub mod plugin;
 pub mod providers;
+pub mod reload;
 pub mod row;
 pub mod run;
 pub mod watch;
@@ -33,6 +37,8 @@ mod screen;
 mod table;
 mod view;
 mod width;
+
+pub use daemon::Address;
 
 /// Where logs go and what is logged.
 #[derive(Clone, Debug)]
@@ -93,6 +99,8 @@ pub enum Exit {
     Fine,
     /// 1: something that was asked for is not fresh.
     NotFresh,
+    /// 1: what was asked for was not done, or not all of it.
+    NotDone,
 }
 
 /// Why a reading command has no answer to show. The exit code is 2.
@@ -100,6 +108,8 @@ pub enum Exit {
 pub enum CliError {
     #[error(transparent)]
     Api(#[from] ApiError),
+    #[error("{place}: {why}")]
+    Token { place: &'static str, why: String },
     #[error("the daemon answers {status}: {said}")]
     Refused { status: u16, said: String },
     #[error("the daemon's answer is not understood, perhaps it is of another version")]
@@ -108,11 +118,27 @@ pub enum CliError {
     Output(#[from] io::Error),
 }
 
+/// Says what was done. That the daemon understands and does not do it is an outcome, and no failure to ask.
+fn outcome(told: Result<Done, CliError>, out: &mut impl Write) -> Result<Exit, CliError> {
+    match told {
+        Ok(done) => {
+            writeln!(out, "{}", done.done)?;
+            out.flush()?;
+            Ok(Exit::Fine)
+        }
+        Err(CliError::Refused { status: 404 | 409, said }) => {
+            fail(&said);
+            Ok(Exit::NotDone)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// The exit code; an error is printed with its cause.
 pub fn exit_code(result: Result<Exit, CliError>) -> ExitCode {
     match result {
         Ok(Exit::Fine) => ExitCode::SUCCESS,
-        Ok(Exit::NotFresh) => ExitCode::from(1),
+        Ok(Exit::NotFresh | Exit::NotDone) => ExitCode::from(1),
         // Whoever read the output has seen enough.
         Err(CliError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => match std::error::Error::source(&error) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::daemon::Daemon;
+use super::daemon::{Address, Daemon};
 use super::row::{self, Row, age};
 use super::table::{Cell, Column, Tone, layout};
 use super::{CliError, Exit, exit_code};
@@ -17,8 +17,7 @@ use crate::store::State;
 /// What to read and how to show it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Providers {
-    /// Where the daemon's API listens.
-    pub api: String,
+    pub daemon: Address,
     /// Also a table of each id's state. JSON has every id anyway.
     pub ids: bool,
     pub json: bool,
@@ -47,7 +46,7 @@ pub async fn providers(asked: &Providers) -> ExitCode {
 }
 
 pub(super) async fn print(asked: &Providers, out: &mut impl Write) -> Result<Exit, CliError> {
-    let daemon = Daemon::new(&asked.api)?;
+    let daemon = Daemon::new(&asked.daemon)?;
     let providers = daemon.providers().await?;
     if asked.json {
         let observations = daemon.observations(None, None).await?;

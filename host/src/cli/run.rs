@@ -19,8 +19,8 @@ pub async fn run(config: PathBuf, logs: &Logs) -> ExitCode {
         Ok(daemon) => daemon,
         Err(error) => return fail(&error.to_string()),
     };
-    if let Some(address) = daemon.api() {
-        tracing::info!("API at http://{address}/");
+    if let Some(url) = daemon.api_url() {
+        tracing::info!("API at {url}");
     }
     loop {
         match signals.next().await {

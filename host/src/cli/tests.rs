@@ -4,17 +4,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::*;
-use crate::observation::{Decimal, Key, Observation, Value};
-use crate::status::{ConnectionInfo, ProviderState, Status};
+use crate::api::fake::{ADMIN, Fake};
+use crate::config::ApiConfig;
+use crate::observation::{Decimal, Key, Observation, UnixNanos, Value};
+use crate::status::{BuildInfo, ConnectionInfo, PluginStatus, ProviderState, Status};
 use crate::store::Note;
 
-/// Where a daemon listens, with one fresh id, one rejected, and a provider that waits for its plugin. It serves as
-/// long as the set lives.
-async fn daemon() -> (String, JoinSet<io::Result<()>>) {
+/// A daemon with one fresh id, one rejected, and a provider that waits for its plugin; and what it is shown.
+async fn daemon() -> (Address, Fake) {
+    started(true).await
+}
+
+/// A reload is a good one if `good`.
+async fn started(good: bool) -> (Address, Fake) {
     let status = Arc::new(Status::default());
     let slots = status.store.provider("venue");
     let table = slots.set_ids(&["BTC/USD", "odd, id&name"].map(|id| (id.into(), Duration::from_secs(60))));
@@ -48,17 +53,37 @@ async fn daemon() -> (String, JoinSet<io::Result<()>>) {
         info.plugin = "absent".to_owned();
         info.reason = "plugins/absent.wasm does not exist".to_owned();
     });
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
-    let address = listener.local_addr().expect("bound").to_string();
-    let mut serving = JoinSet::new();
-    serving.spawn(crate::api::serve(listener, status, std::future::pending()));
-    (address, serving)
+    let build = |digest: &str, version: &str, standing, reason: &str| BuildInfo {
+        digest: digest.repeat(32),
+        version: version.to_owned(),
+        standing,
+        reason: reason.to_owned(),
+        since: UnixNanos(0),
+        faults: 2,
+    };
+    let builds = vec![build("ab", "", "quarantined", "it traps"), build("cd", "0.1.0", "running", "")];
+    let pinned = Some(builds[1].digest.clone());
+    status.set_plugin("venue", Some(PluginStatus { builds, pinned, ..PluginStatus::default() }));
+    status.set_plugin("bad", Some(PluginStatus { error: "not a component".to_owned(), ..PluginStatus::default() }));
+    let fake = Fake::start(status, (None, Some(ADMIN)), good, ApiConfig::default()).await;
+    (address(&fake.address.to_string()), fake)
 }
 
-async fn got(api: &str, id: Option<&str>, fresh: bool, json: bool) -> (Result<Exit, CliError>, String) {
+fn address(api: &str) -> Address {
+    Address { api: api.to_owned(), ..Address::default() }
+}
+
+/// The same, with the token that may change something.
+fn admin(address: &Address) -> (Address, tempfile::NamedTempFile) {
+    let file = tempfile::NamedTempFile::new().expect("a temporary file");
+    std::fs::write(file.path(), format!("{ADMIN}\n")).expect("writable");
+    (Address { token_file: Some(file.path().to_owned()), ..address.clone() }, file)
+}
+
+async fn got(daemon: &Address, id: Option<&str>, fresh: bool, json: bool) -> (Result<Exit, CliError>, String) {
     let (provider, id) = (Some("venue".to_owned()), id.map(str::to_owned));
     let mut out = Vec::new();
-    let exit = get::print(&get::Get { api: api.to_owned(), provider, id, fresh, json }, &mut out).await;
+    let exit = get::print(&get::Get { daemon: daemon.clone(), provider, id, fresh, json }, &mut out).await;
     (exit, String::from_utf8(out).expect("text"))
 }
 
@@ -84,7 +109,7 @@ async fn get_says_whether_everything_is_fresh() {
 #[tokio::test]
 async fn providers_are_listed_with_their_reasons() {
     let (api, _serving) = daemon().await;
-    let mut asked = providers::Providers { api, ids: true, json: false };
+    let mut asked = providers::Providers { daemon: api, ids: true, json: false };
     let mut out = Vec::new();
     providers::print(&asked, &mut out).await.expect("an answer");
     let text = String::from_utf8(out).expect("text");
@@ -111,10 +136,77 @@ async fn a_daemon_that_is_not_there_is_an_error_and_no_empty_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let api = listener.local_addr().expect("bound").to_string();
     drop(listener);
-    let (exit, text) = got(&api, None, false, false).await;
+    let (exit, text) = got(&address(&api), None, false, false).await;
     let error = exit.expect_err("nobody listens").to_string();
     assert!(error.starts_with(&format!("cannot reach the daemon at http://{api}: ")), "{error}");
     assert_eq!(text, "");
+}
+
+#[tokio::test]
+async fn a_reload_says_what_came_of_it() {
+    for (good, wait, expected, out, err) in [
+        (true, true, Exit::Fine, "PROVIDER  RESULT   REASON\nsame      kept\nvenue     changed  ids: 1 more\n", ""),
+        (
+            false,
+            true,
+            Exit::NotDone,
+            "PROVIDER  RESULT   REASON\nbad       refused  the plugin refuses its settings\nsame      kept\n\
+             venue     changed  ids: 1 more\n",
+            "feedgate: feedgate.toml:3: provider.bad.ids: is empty\n",
+        ),
+        (false, false, Exit::Fine, "a reload is due; /v1/config will say what came of it\n", ""),
+    ] {
+        let (reader, _daemon) = started(good).await;
+        let (daemon, _token) = admin(&reader);
+        let (mut found, mut told) = (Vec::new(), Vec::new());
+        let asked = reload::ReloadAsked { daemon, wait, json: false };
+        let exit = reload::print(&asked, &mut found, &mut told).await.expect("an answer");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        assert_eq!((exit, text(found).as_str(), text(told).as_str()), (expected, out, err));
+        let asked = reload::ReloadAsked { daemon: reader, ..asked };
+        let refused = reload::print(&asked, &mut io::sink(), &mut io::sink()).await;
+        let error = refused.expect_err("no token").to_string();
+        assert!(error.contains("401") && error.contains("needs a token"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn builds_are_listed_and_told_what_to_do() {
+    let (reader, _daemon) = daemon().await;
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    let mut out = Vec::new();
+    builds::print_list(&reader, false, &mut out).await.expect("an answer");
+    let list = text(out);
+    assert!(list.contains("cdcdcdcdcdcd       2  idle") && list.contains("idle       not a component"), "{list}");
+    let mut out = Vec::new();
+    builds::print_history(&reader, "venue", false, &mut out).await.expect("an answer");
+    let history = text(out);
+    for expected in
+        ["abababababab  -        quarantined      1970-01-01T00:00:00Z       2  it traps", "0.1.0    running, pinned"]
+    {
+        assert!(history.contains(expected), "{expected:?} is not in\n{history}");
+    }
+    assert!(matches!(builds::print_history(&reader, "x", false, &mut io::sink()).await, Ok(Exit::NotDone)));
+    let (admin, _token) = admin(&reader);
+    for (name, verb, expected) in [
+        ("venue", builds::Verb::Rollback, Ok("venue: rolled back\n")),
+        ("venue", builds::Verb::Pin(Some("ab".to_owned())), Ok("venue: pinned ab\n")),
+        ("venue", builds::Verb::Unpin, Ok("venue: unpinned\n")),
+        ("venue", builds::Verb::Release(None), Ok("venue: released \n")),
+        ("bad", builds::Verb::Rollback, Err(Exit::NotDone)),
+        ("none", builds::Verb::Unpin, Err(Exit::NotDone)),
+        ("..", builds::Verb::Rollback, Err(Exit::NotDone)),
+    ] {
+        let mut out = Vec::new();
+        let exit = builds::print_told(&admin, name, &verb, &mut out).await.expect("an answer");
+        let out = text(out);
+        let found = if exit == Exit::Fine { Ok(out.as_str()) } else { Err(exit) };
+        assert_eq!(found, expected, "{name} {verb:?}");
+    }
+    assert!(builds::print_told(&reader, "venue", &builds::Verb::Unpin, &mut io::sink()).await.is_err(), "no token");
+    let missing = Address { token_file: Some("/nowhere/token".into()), ..reader };
+    let error = builds::print_list(&missing, false, &mut io::sink()).await.expect_err("no file").to_string();
+    assert!(error.starts_with("--token-file: /nowhere/token cannot be read"), "{error}");
 }
 
 #[test]

@@ -3,15 +3,14 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::daemon::Daemon;
+use super::daemon::{Address, Daemon};
 use super::live::{Live, live};
 use super::{CliError, Exit, exit_code};
 
 /// What to watch and how to show it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Watch {
-    /// Where the daemon's API listens.
-    pub api: String,
+    pub daemon: Address,
     /// All of them, if `None`.
     pub provider: Option<String>,
     /// For how long; until `q` or a signal, if `None`.
@@ -27,7 +26,7 @@ pub async fn watch(asked: &Watch) -> ExitCode {
 }
 
 async fn show(asked: &Watch) -> Result<Exit, CliError> {
-    let daemon = Daemon::new(&asked.api)?;
+    let daemon = Daemon::new(&asked.daemon)?;
     let title = format!("feedgate at {}", daemon.base());
     let look = async || {
         let answer = daemon.observations(asked.provider.as_deref(), None).await?;

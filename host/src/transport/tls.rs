@@ -46,6 +46,13 @@ impl TlsFiles {
     }
 }
 
+impl TlsFiles {
+    /// Roots alone, named by the option that says where they are.
+    pub(super) fn of_roots(option: &'static str, path: &Path) -> Result<Self, String> {
+        Ok(Self { ca: Some(File::read(option, path)?), client: None })
+    }
+}
+
 impl File {
     fn read(field: &'static str, path: &Path) -> Result<Self, String> {
         let file = |content| Self { field, path: path.to_owned(), content };
