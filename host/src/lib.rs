@@ -10,6 +10,7 @@ pub mod description;
 pub mod origin;
 pub mod proxy;
 pub mod secret;
+pub mod tape;
 
 pub mod logic;
 pub mod plugin;
@@ -22,6 +23,7 @@ pub mod store;
 pub mod config;
 pub mod plugins_dir;
 pub mod provider;
+pub mod shadow;
 pub mod state;
 mod supervisor;
 

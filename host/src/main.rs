@@ -123,6 +123,21 @@ enum Plugin {
         #[arg(long, value_name = "JSON")]
         settings: Option<String>,
     },
+    /// Tries another build on recordings beside the one in use. Exits with 1 if it would be refused.
+    Diff {
+        old: PathBuf,
+        new: PathBuf,
+        #[arg(required = true)]
+        recordings: Vec<PathBuf>,
+        /// Ids, separated by commas; those of each recording's header when left out.
+        #[arg(long, value_delimiter = ',')]
+        ids: Vec<String>,
+        /// Settings as JSON; those of each recording's header when left out.
+        #[arg(long, value_name = "JSON")]
+        settings: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -165,6 +180,9 @@ async fn run(command: Command, logs: cli::Logs) -> ExitCode {
                 Plugin::Inspect { file, json } => cli::plugin::inspect(&file, json),
                 Plugin::Replay { plugin, recording, ids, settings } => {
                     cli::plugin::replay(&plugin, &recording, ids, settings).await
+                }
+                Plugin::Diff { old, new, recordings, ids, settings, json } => {
+                    cli::diff::diff(&cli::diff::Diff { old, new, recordings, ids, settings, json }).await
                 }
             }
         }

@@ -20,6 +20,7 @@ use crate::plugin::{Configured, Plugin};
 use crate::secret::Secrets;
 use crate::status::{ProviderStatus, Status};
 use crate::store::{Note, ProviderSlots, SlotTable};
+use crate::tape::{Tape, Tapes};
 use crate::transport::{
     self, HttpClient, Network, OriginLimits, Places, Polled, PollerSetup, SessionSetup, SocketLimits, Wanted,
 };
@@ -72,6 +73,7 @@ struct Parts {
     buckets: Arc<[Bucket]>,
     places: Arc<Places>,
     origins: Arc<OriginLimits>,
+    tapes: Arc<Tapes>,
 }
 
 impl Provider {
@@ -110,6 +112,7 @@ impl Provider {
             grants,
             secrets,
             origins,
+            tapes: Arc::default(),
         };
         Ok(Self {
             plugin,
@@ -144,6 +147,11 @@ impl Provider {
 
     pub fn config(&self) -> &ProviderConfig {
         &self.config
+    }
+
+    /// What it received lately.
+    pub fn tapes(&self) -> Vec<Tape> {
+        self.parts.tapes.snapshot()
     }
 
     /// Takes over a configuration that differs in ids and ages only: nothing is reconnected. The error says why not.
@@ -186,7 +194,7 @@ impl Provider {
     }
 
     fn session(&self, number: usize) -> SessionSetup<Configured> {
-        let Parts { open, slots, status, client, network, grants, secrets, buckets, places, origins } =
+        let Parts { open, slots, status, client, network, grants, secrets, buckets, places, origins, tapes } =
             self.parts.clone();
         let description = self.plugin.description();
         let limits = description.websocket.as_ref().expect("`spread` asked");
@@ -229,12 +237,13 @@ impl Provider {
             socket: SocketLimits { max_message: ours.max_message, write_timeout: ours.write_timeout },
             compression: limits.compression,
             fetch_timeout: description.http.as_ref().map_or(FETCH_TIMEOUT, |http| http.timeout),
+            tapes,
         }
     }
 
     fn start_poller(&mut self, table: SlotTable) {
         let Some(limits) = &self.plugin.description().http else { return };
-        let Parts { open, slots, status, client, buckets, origins, .. } = self.parts.clone();
+        let Parts { open, slots, status, client, buckets, origins, tapes, .. } = self.parts.clone();
         let ours = &self.config.http;
         let interval = ours.poll_interval.unwrap_or(limits.poll_interval);
         let setup = PollerSetup {
@@ -250,6 +259,7 @@ impl Provider {
             refused_wait: self.config.refused_wait,
             hedge_after: ours.hedge_after,
             least_max_age: DEFAULT_MAX_AGE,
+            tapes,
             slots,
         };
         let (wanted, receiver) = watch::channel(self.polled(table));

@@ -14,4 +14,5 @@ mod feeds;
 mod misfits;
 mod plugins;
 mod reload;
+mod shadow;
 mod tidy;

@@ -18,6 +18,7 @@ use crate::transport::ApiError;
 pub mod check;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod diff;
 pub mod get;
 pub mod live;
 pub mod plugin;

@@ -70,6 +70,8 @@ fn misbehave(how: &str) {
                 hoard.push(std::hint::black_box(vec![1; 1 << 20]));
             }
         }
+        "hoard" => std::mem::forget(std::hint::black_box(vec![1_u8; 40 << 20])),
+        "slow" => (0..100_000_000).for_each(|n| _ = std::hint::black_box(n)),
         "log" => (0..100_000).for_each(|n| log(Level::Info, &format!("line {n}"))),
         _ => {}
     }
@@ -176,6 +178,9 @@ impl WebSocket for Guest {
             }
             _ => {
                 let (key, value) = read(text)?;
+                if self.settings.how == "garble-b" && key == 1 {
+                    return Err(Malformed::new("garbled as it was told"));
+                }
                 observe(&self.settings.how, key, value, context, |observation| events.observed(observation));
             }
         }
@@ -234,6 +239,9 @@ fn observe(how: &str, key: u32, value: &str, context: &Context, mut give: impl F
         "millis-as-nanos" => give(observation.at(Some(Timestamp::Nanos(now)))),
         "future" => give(observation.at(Some(Timestamp::Millis(now + 3_600_000)))),
         "exponent" => give(Observation::new(key, Value::Decimal(Decimal { coefficient: 1, exponent: 5_000 }))),
+        "forget-b" if key == 1 => {}
+        "times-ten" => give(Observation::new(key, Value::Literal(format!("{value}e1"))).at(Some(Timestamp::Millis(now)))),
+        "later" => give(observation.at(Some(Timestamp::Millis(now + 1_000)))),
         "text" => give(Observation::new(key, Value::Text(value.to_owned()))),
         "flag" => give(Observation::new(key, Value::Flag(value == "true"))),
         "bytes" => give(Observation::new(key, Value::Bytes(value.as_bytes().to_vec()))),
