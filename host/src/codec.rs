@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::observation::{Key, Observation, ValueKind};
 
 /// What a plugin may know of the world during one call.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone, Default, Debug)]
 pub struct Context {
     /// Milliseconds since the Unix epoch.
     pub now_ms: u64,

@@ -10,6 +10,7 @@ pub mod description;
 pub mod origin;
 pub mod proxy;
 pub mod secret;
+pub mod tape;
 
 pub mod logic;
 pub mod plugin;
@@ -25,6 +26,7 @@ mod lane;
 pub mod plugins_dir;
 pub mod provider;
 mod registry;
+pub mod shadow;
 pub mod state;
 mod supervisor;
 pub mod token;

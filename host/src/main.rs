@@ -206,6 +206,21 @@ enum Plugin {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Tries another build on recordings beside the one in use. Exits with 1 if it would be refused.
+    Diff {
+        old: PathBuf,
+        new: PathBuf,
+        #[arg(required = true)]
+        recordings: Vec<PathBuf>,
+        /// Ids, separated by commas; those of each recording's header when left out.
+        #[arg(long, value_delimiter = ',')]
+        ids: Vec<String>,
+        /// Settings as JSON; those of each recording's header when left out.
+        #[arg(long, value_name = "JSON")]
+        settings: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -266,6 +281,9 @@ async fn run(command: Command, logs: cli::Logs) -> ExitCode {
                 Plugin::Unpin { name, daemon } => builds::tell(&daemon.into(), &name, &Verb::Unpin).await,
                 Plugin::Release { name, digest, daemon } => {
                     builds::tell(&daemon.into(), &name, &Verb::Release(digest)).await
+                }
+                Plugin::Diff { old, new, recordings, ids, settings, json } => {
+                    cli::diff::diff(&cli::diff::Diff { old, new, recordings, ids, settings, json }).await
                 }
             }
         }

@@ -25,6 +25,7 @@ use crate::plugin::{Configured, Plugin};
 use crate::secret::Secrets;
 use crate::status::{ProviderStatus, Status};
 use crate::store::{Note, ProviderSlots, SlotTable, State, Unless};
+use crate::tape::{Tape, Tapes};
 use crate::transport::{
     self, HttpClient, Network, OriginLimits, Places, Polled, PollerSetup, SessionSetup, SocketLimits, Wanted,
 };
@@ -84,6 +85,7 @@ struct Parts {
     buckets: Arc<[Bucket]>,
     places: Arc<Places>,
     origins: Arc<OriginLimits>,
+    tapes: Arc<Tapes>,
 }
 
 impl Provider {
@@ -123,6 +125,7 @@ impl Provider {
             grants,
             secrets,
             origins,
+            tapes: Arc::default(),
         };
         Ok(Self {
             plugin,
@@ -229,6 +232,11 @@ impl Provider {
         self.parts.slots.read_all().iter().filter(|reading| reading.state == State::Fresh).count()
     }
 
+    /// Its plugin with its settings.
+    pub fn open(&self) -> &Configured {
+        &self.parts.open
+    }
+
     /// What its instances died of.
     pub fn faults(&self) -> &FaultLog {
         &self.parts.faults
@@ -259,6 +267,11 @@ impl Provider {
 
     pub fn config(&self) -> &ProviderConfig {
         &self.config
+    }
+
+    /// What it received lately.
+    pub fn tapes(&self) -> Vec<Tape> {
+        self.parts.tapes.snapshot()
     }
 
     /// Takes over a configuration that differs in ids and ages only: nothing is reconnected. The error says why not.
@@ -308,7 +321,7 @@ impl Provider {
     }
 
     fn session(&self, number: usize) -> SessionSetup<Configured> {
-        let Parts { open, slots, status, faults, client, network, grants, secrets, buckets, places, origins } =
+        let Parts { open, slots, status, faults, client, network, grants, secrets, buckets, places, origins, tapes } =
             self.parts.clone();
         let description = self.plugin.description();
         let limits = description.websocket.as_ref().expect("`spread` asked");
@@ -353,13 +366,14 @@ impl Provider {
             socket: SocketLimits { max_message: ours.max_message, write_timeout: ours.write_timeout },
             compression: limits.compression,
             fetch_timeout: description.http.as_ref().map_or(FETCH_TIMEOUT, |http| http.timeout),
+            tapes,
         }
     }
 
     fn start_poller(&mut self, table: SlotTable) {
         let Some(limits) = &self.plugin.description().http else { return };
         let Some(handle) = self.lane.as_ref().map(|lane| lane.handle().clone()) else { return };
-        let Parts { open, slots, status, faults, client, buckets, origins, .. } = self.parts.clone();
+        let Parts { open, slots, status, faults, client, buckets, origins, tapes, .. } = self.parts.clone();
         let ours = &self.config.http;
         let interval = ours.poll_interval.unwrap_or(limits.poll_interval);
         let setup = PollerSetup {
@@ -377,6 +391,7 @@ impl Provider {
             refused_wait: self.config.refused_wait,
             hedge_after: ours.hedge_after,
             least_max_age: DEFAULT_MAX_AGE,
+            tapes,
             slots,
         };
         let (wanted, receiver) = watch::channel(self.polled(table));

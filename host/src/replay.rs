@@ -20,6 +20,7 @@ use crate::codec::{
 };
 use crate::observation::{Key, Observation, Value};
 use crate::plugin::{Plugin, PluginInstance};
+use crate::tape::{FetchAnswer, PollAnswer, PollTape, StreamTape, Tape, TapeFrame};
 
 /// Longest line of a recording.
 const MAX_LINE: u64 = 256 << 20;
@@ -103,14 +104,7 @@ pub async fn replay(
     settings: &str,
     mut print: impl FnMut(Json),
 ) -> Result<(), ReplayError> {
-    let subscriptions: Vec<Subscription> = ids
-        .iter()
-        .enumerate()
-        .map(|(number, id)| Subscription {
-            key: Key(u32::try_from(number).unwrap_or(u32::MAX)),
-            id: id.as_str().into(),
-        })
-        .collect();
+    let subscriptions = subscriptions(ids);
     let open = plugin.configured(Arc::from("replay"), settings.to_owned());
     if let Err(death @ Death::Settings { .. }) = open.open().await {
         return Err(ReplayError::Settings(death));
@@ -154,6 +148,85 @@ pub async fn replay(
     Ok(())
 }
 
+fn subscriptions(ids: &[String]) -> Vec<Subscription> {
+    let number = |number| Key(u32::try_from(number).unwrap_or(u32::MAX));
+    ids.iter().enumerate().map(|(at, id)| Subscription { key: number(at), id: id.as_str().into() }).collect()
+}
+
+/// The recording as tapes, to try another build of `plugin` on: one for each connection, and one for all answers. Frames
+/// that do not unpack are left out.
+pub fn tapes(plugin: &Plugin, lines: &mut dyn BufRead, ids: &[String]) -> Result<Vec<Tape>, ReplayError> {
+    let wanted = subscriptions(ids);
+    let mut streams: Vec<(String, StreamTape)> = Vec::new();
+    let mut fetched: Vec<FetchAnswer> = Vec::new();
+    let mut poll = PollTape { wanted: wanted.clone(), ..PollTape::default() };
+    let mut line = String::new();
+    for number in 1_u32.. {
+        line.clear();
+        let at = number as usize;
+        if lines.take(MAX_LINE).read_line(&mut line).map_err(unreadable(at))? == 0 {
+            break;
+        }
+        if line.trim().is_empty() {
+            continue;
+        }
+        let bad = |why: String| ReplayError::Line { line: at, why };
+        let context = |ts: &serde_json::Number| Context { now_ms: millis(ts), nonce: number.into() };
+        match parse(&line, at)? {
+            Record::Header(_) | Record::Send {} => {}
+            Record::Connect { conn, ts } => {
+                let (context, wanted, answers) = (context(&ts), wanted.clone(), fetched.clone());
+                streams.push((conn, StreamTape { context, wanted, answers, ..StreamTape::default() }));
+            }
+            Record::Recv { conn, ts, data, b64 } => {
+                let bytes = payload_bytes(&data, &b64).map_err(bad)?;
+                let Some((_, tape)) = streams.iter_mut().rev().find(|(name, _)| *name == conn) else { continue };
+                let content = match data {
+                    Some(text) => Some(Frame::Text(text)),
+                    None => match unpack(plugin, Incoming::Binary(&bytes)) {
+                        None => Some(Frame::Binary(bytes)),
+                        Some(unpacked) => unpacked.ok().map(|content| match String::from_utf8(content) {
+                            Ok(text) => Frame::Text(text),
+                            Err(error) => Frame::Binary(error.into_bytes()),
+                        }),
+                    },
+                };
+                tape.left_out += u64::from(content.is_none());
+                let number = tape.frames.len() as u64 + 1;
+                tape.frames.extend(content.map(|content| TapeFrame { number, context: context(&ts), content }));
+            }
+            Record::Http(http) => {
+                let body = payload_bytes(&http.data, &http.b64).map_err(bad)?;
+                let response = Response { status: http.status.unwrap_or(200), headers: Vec::new(), body };
+                let (context, url) = (context(&http.ts), http.url);
+                fetched.push(FetchAnswer { context, url: url.clone(), response: response.clone() });
+                poll.context = context;
+                poll.answers.push_back(PollAnswer { context, url, keys: Vec::new(), response });
+            }
+        }
+    }
+    let fit = plugin.fit();
+    let streams = streams.into_iter().filter(|_| fit.websocket).map(|(_, tape)| Tape::Stream(tape));
+    let polls = (fit.http && !poll.answers.is_empty()).then_some(Tape::Poll(poll));
+    Ok(streams.chain(polls).collect())
+}
+
+/// A time before the epoch is none, and `as` saturates.
+fn millis(ts: &serde_json::Number) -> u64 {
+    (ts.as_f64().unwrap_or(0.0) * 1000.0).floor() as u64
+}
+
+/// What the host unpacks before the plugin sees it; `None` for what comes as it is.
+fn unpack(plugin: &Plugin, frame: Incoming<'_>) -> Option<Result<Vec<u8>, String>> {
+    let compression = plugin.description().websocket.as_ref()?.compression;
+    match frame {
+        Incoming::Binary(packed) if compression != crate::description::Compression::None => {
+            Some(crate::transport::unpack(packed, compression, 64 << 20))
+        }
+        _ => None,
+    }
+}
+
 fn payload_bytes(data: &Option<String>, b64: &Option<String>) -> Result<Vec<u8>, String> {
     match (data, b64) {
         (Some(data), None) => Ok(data.clone().into_bytes()),
@@ -173,9 +246,7 @@ impl Live {
     fn context(&mut self, ts: &serde_json::Number) -> Context {
         let nonce = self.calls;
         self.calls += 1;
-        let ms = (ts.as_f64().unwrap_or(0.0) * 1000.0).floor();
-        // A time before the epoch is none, and `as` saturates.
-        Context { now_ms: ms as u64, nonce }
+        Context { now_ms: millis(ts), nonce }
     }
 }
 
@@ -334,7 +405,7 @@ impl Replay<'_> {
         let Some(mut live) = self.connections.remove(conn) else { return };
         let context = live.context(ts);
         if let Some(codec) = &mut live.codec {
-            let unpacked = self.unpack(frame);
+            let unpacked = unpack(self.plugin, frame);
             let result = match &unpacked {
                 Some(Ok(content)) => {
                     let frame = match std::str::from_utf8(content) {
@@ -363,17 +434,6 @@ impl Replay<'_> {
             }
         }
         self.connections.insert(conn.to_owned(), live);
-    }
-
-    /// What the host unpacks before the plugin sees it; `None` for what comes as it is.
-    fn unpack(&self, frame: Incoming<'_>) -> Option<Result<Vec<u8>, String>> {
-        let compression = self.plugin.description().websocket.as_ref()?.compression;
-        match frame {
-            Incoming::Binary(packed) if compression != crate::description::Compression::None => {
-                Some(crate::transport::unpack(packed, compression, 64 << 20))
-            }
-            _ => None,
-        }
     }
 
     fn print_event(&mut self, at: &At<'_>, event: Event) {
@@ -509,7 +569,7 @@ fn frame_json(frame: &Frame) -> Json {
 }
 
 /// Same scheme, host and path, whatever the query.
-fn same_path(a: &str, b: &str) -> bool {
+pub(crate) fn same_path(a: &str, b: &str) -> bool {
     let path = |url: &str| url.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/').to_owned();
     path(a) == path(b)
 }

@@ -541,6 +541,32 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     [&[0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x50], &block.to_le_bytes()[..3], bytes].concat()
 }
 
+/// The same build is accepted; one that reads something else, or nothing, is refused with the words.
+#[test]
+fn diff_tries_a_build_on_recordings() {
+    let fixture = |name: &str| root().join("plugins").join(name);
+    let (kraken, guest) = (path(compiled("kraken")), path(compiled("guest")));
+    let (ticker, poll) = (fixture("kraken/fixtures/ticker.jsonl"), fixture("kraken/fixtures/poll.jsonl"));
+    let same = call(&["plugin", "diff", kraken, kraken, path(&ticker), path(&poll)]);
+    assert_eq!(same.code, Some(0), "{same:?}");
+    for recording in [&ticker, &poll] {
+        let line = format!("{}: accepted\n  reads what was received as the running build does\n", recording.display());
+        assert!(same.out.contains(&line), "{line} is not in {same:?}");
+    }
+    let other = call(&["plugin", "diff", kraken, guest, path(&ticker)]);
+    assert_eq!(other.code, Some(1), "{other:?}");
+    for words in ["ticker.jsonl: refused", "because it loses 2 ids: BTC/USD, ETH/USD", "what it cannot read: "] {
+        assert!(other.out.contains(words), "{words:?} is not in {other:?}");
+    }
+    let json = call(&["plugin", "diff", kraken, guest, path(&ticker), "--ids", "BTC/USD", "--json"]);
+    assert_eq!((json.code, &json.json()["accepted"]), (Some(1), &Json::Bool(false)), "{json:?}");
+    assert_eq!(json.json()["recordings"][0]["refused"][0], "it loses 1 id: BTC/USD");
+    call(&["plugin", "diff", kraken, kraken, "/nowhere.jsonl"]).fails(2, &["/nowhere.jsonl: cannot be read"]);
+    call(&["plugin", "diff", kraken, "/nowhere.wasm", path(&ticker)]).fails(2, &["/nowhere.wasm: cannot be read"]);
+    call(&["plugin", "diff", kraken, kraken, path(&ticker), "--settings", "{\"depth\":5}"]).fails(2, &["depth"]);
+    call(&["plugin", "diff", kraken, kraken]).fails(2, &["RECORDINGS"]);
+}
+
 #[test]
 fn replay_feeds_a_recording_through_a_plugin() {
     let place = TempDir::new().expect("a temporary directory");

@@ -17,4 +17,5 @@ mod misfits;
 mod plugins;
 mod reload;
 mod replace;
+mod shadow;
 mod tidy;

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use feedgate::control::{Applied, BuildCommand};
 use feedgate::store::State;
-use feedgate_tests::{Kind, Options, Venue};
+use feedgate_tests::{Kind, Options, Peer, ScriptedWs, Venue};
 
 use crate::reload::{build, digest, listed, runs};
-use crate::support::{Running, bytes_of, redirected, venue, without_a_gap};
+use crate::support::{Running, bytes_of, guest_build, redirected, venue, without_a_gap};
 
 const IDS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
 
@@ -133,4 +133,101 @@ async fn what_is_known_of_builds_survives_a_restart() {
     let plugin = listed(&running, "binance").expect("it runs");
     assert!(plugin.error.contains("the operator went back"), "{plugin:?}");
     running.stop().await;
+}
+
+/// A venue that answers each subscription with a value, and sends one for each every 20 ms from then on.
+async fn ticking() -> ScriptedWs {
+    let script = |mut peer: Peer| async move {
+        let mut keys: Vec<String> = Vec::new();
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        for number in 0_u64.. {
+            tokio::select! {
+                text = peer.recv() => match text {
+                    Some(text) => keys.extend(text.strip_prefix("subscribe ").and_then(|rest| rest.split(' ').next()).map(str::to_owned)),
+                    None => return,
+                },
+                _ = ticks.tick() => {
+                    for key in &keys {
+                        if peer.send(format!("{key} {number}.5")).await.is_err() {
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    };
+    ScriptedWs::start(script).await.expect("a free port")
+}
+
+/// A daemon that runs the good guest, its ids fresh and old after a second and a half.
+async fn guest(venue: &ScriptedWs, more: &str) -> Running {
+    let config = format!(
+        "{more}\n[provider.p]\nplugin = \"guest\"\ntransports = [\"websocket\"]\nmax_age_ms = 1500\n\
+         redirect_origins = {{ \"wss://guest.example.com\" = \"{}\" }}\n\
+         websocket = {{ backoff_first_ms = 20, backoff_max_ms = 100 }}\n",
+        venue.origin()
+    );
+    let running = Running::start(&config, &["guest"]).await;
+    for id in ["a", "b"] {
+        running.state("p", id, State::Fresh).await;
+    }
+    running
+}
+
+/// How the build that the file holds stands, and why.
+fn standing(running: &Running, build: &[u8]) -> (&'static str, String) {
+    let builds = listed(running, "guest").map(|plugin| plugin.builds).unwrap_or_default();
+    let found = builds.into_iter().find(|known| known.digest == digest(build));
+    found.map(|build| (build.standing, build.reason)).unwrap_or_default()
+}
+
+/// Each is refused in these words, and nobody notices.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_reads_otherwise_is_refused_before_it_runs() {
+    let venue = ticking().await;
+    let running = guest(&venue, "").await;
+    let good = digest(&bytes_of("guest"));
+    for (defect, words) in [
+        (r#"{"how":"times-ten"}"#, "other values"),
+        (r#"{"how":"forget-b"}"#, "b"),
+        (r#"{"how":"later"}"#, "other values"),
+        (r#"{"how":"garble-b"}"#, "b"),
+        (r#"{"on":"handle","how":"trap"}"#, "trap"),
+        (r#"{"on":"handle","how":"trap","after":3}"#, "trap"),
+        (r#"{"on":"handle","how":"loop"}"#, "time budget"),
+        (r#"{"on":"configure","how":"trap"}"#, "trap"),
+        (r#"{"on":"connect","how":"trap"}"#, "trap"),
+        (r#"{"how":"refuse"}"#, "refused as it was told"),
+    ] {
+        let build = guest_build(defect);
+        running.drop_file("guest.wasm", &build);
+        without_a_gap(&running, "p", &["a", "b"], defect, || standing(&running, &build).0 == "refused").await;
+        let (_, reason) = standing(&running, &build);
+        assert!(reason.contains("refused by provider p") && reason.contains(words), "{defect}: {reason}");
+        assert_eq!(runs(&running, "p"), good);
+        assert!(running.status().provider("p").info().reason.contains("a change was refused"));
+    }
+    assert_eq!(venue.connects(), 1);
+    running.stop().await;
+}
+
+/// Good on what was received before, and bad on what comes: the build before runs again by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_turns_bad_is_taken_back() {
+    for defect in [r#"{"on":"handle","how":"trap","after":700}"#, r#"{"on":"heartbeat","how":"trap","after":2}"#] {
+        let venue = ticking().await;
+        let running = guest(&venue, "").await;
+        let good = digest(&bytes_of("guest"));
+        let build = guest_build(defect);
+        running.drop_file("guest.wasm", &build);
+        running.until("it runs", |_| runs(&running, "p") == digest(&build)).await;
+        running.until("it is taken back", |_| runs(&running, "p") == good).await;
+        let (word, reason) = standing(&running, &build);
+        assert!(["rolled-back", "quarantined"].contains(&word), "{word}: {reason}");
+        assert!(reason.contains("trap") || reason.contains("instances died"), "{reason}");
+        for id in ["a", "b"] {
+            running.state("p", id, State::Fresh).await;
+        }
+        running.stop().await;
+    }
 }

@@ -71,6 +71,18 @@ pub fn compiler() -> Compiler {
     Compiler::Child { program: binary().to_owned() }
 }
 
+/// A build of the misbehaving plugin that does this whatever its settings say: `{"on":"handle","how":"trap","after":9}`.
+pub fn guest_build(defect: &str) -> Vec<u8> {
+    const GOOD: &[u8] = b"{\"on\":\"\",\"how\":\"\",\"after\":0}";
+    let mut bytes = bytes_of("guest");
+    let at = bytes.windows(GOOD.len()).position(|found| found == GOOD).expect("the plugin has a place for it");
+    let mut text = defect.as_bytes().to_vec();
+    assert!(text.len() <= 160, "{defect} is too long");
+    text.resize(text.len().max(GOOD.len()), b' ');
+    bytes[at..at + text.len()].copy_from_slice(&text);
+    bytes
+}
+
 /// One engine for all tests that need no daemon.
 pub fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();

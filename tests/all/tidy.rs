@@ -160,9 +160,18 @@ fn the_documents_name_files_that_exist() {
 #[test]
 fn the_readme_shows_commands_that_exist() {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("a README");
-    for command in
-        ["run", "demo", "check", "get", "watch", "providers", "plugin build", "plugin inspect", "plugin replay"]
-    {
+    for command in [
+        "run",
+        "demo",
+        "check",
+        "get",
+        "watch",
+        "providers",
+        "plugin build",
+        "plugin inspect",
+        "plugin replay",
+        "plugin diff",
+    ] {
         assert!(readme.contains(&format!("feedgate {command}")), "the README does not show `feedgate {command}`");
     }
     for command in ["cargo run --release -- demo", "cargo test"] {

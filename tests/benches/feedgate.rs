@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use feedgate::observation::{Decimal, Key, Observation, UnixNanos, Value};
 use feedgate::plugin::{Compiler, Engine, PluginInstance, PluginLimits};
 use feedgate::plugin_build;
 use feedgate::store::Store;
+use feedgate::tape::Tapes;
 use futures_util::FutureExt;
 
 fn main() {
@@ -52,6 +54,14 @@ fn frames_through_a_plugin(bencher: Bencher<'_, '_>, frames: usize) {
     });
 }
 
+/// What is kept for the next build to be tried on: its part of the above is what recording costs.
+#[divan::bench(args = [1, 16, 64])]
+fn frames_onto_a_tape(bencher: Bencher<'_, '_>, frames: usize) {
+    let mut recorder = Arc::new(Tapes::default()).recorder();
+    let batch = vec![Incoming::Text(FRAME); frames];
+    bencher.counter(divan::counter::ItemsCount::new(frames)).bench_local(|| recorder.frames(CONTEXT, &batch));
+}
+
 #[divan::bench]
 fn a_step_of_a_session(bencher: Bencher<'_, '_>) {
     let start = Instant::now();
@@ -85,9 +95,9 @@ fn a_step_of_a_session(bencher: Bencher<'_, '_>) {
     });
 }
 
-fn written(store: &Store) -> std::sync::Arc<feedgate::store::ProviderSlots> {
+fn written(store: &Store) -> Arc<feedgate::store::ProviderSlots> {
     let provider = store.provider("bench");
-    let id: std::sync::Arc<str> = "BTCUSDT".into();
+    let id: Arc<str> = "BTCUSDT".into();
     provider.set_ids(&[(id, Duration::from_secs(60))]);
     write(&provider, 1);
     provider

@@ -21,6 +21,7 @@ pub mod builds;
 pub mod check;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod diff;
 pub mod get;
 pub mod live;
 pub mod plugin;

@@ -42,7 +42,7 @@ pub fn install(file: &Path, out: &Path) -> Result<String, String> {
     Ok(format!("{}  {} KiB  sha256 {}", target.display(), component.len() >> 10, Digest::of(&component)))
 }
 
-fn load(file: &Path) -> Result<(Engine, Plugin), String> {
+pub(super) fn load(file: &Path) -> Result<(Engine, Plugin), String> {
     let engine = Engine::new(PluginLimits::default(), Compiler::default(), None)?;
     let read = plugins_dir::read(file, engine.limits().max_file_bytes);
     let loaded = std::thread::scope(|scope| {

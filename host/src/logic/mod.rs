@@ -24,6 +24,7 @@ pub mod endpoints;
 pub mod rate_limit;
 pub mod rotation;
 pub mod schedule;
+pub mod shadow;
 pub mod shard;
 pub mod subscriptions;
 pub mod turns;

@@ -235,6 +235,11 @@ impl PluginInstance {
         result.map(convert::value_kind).map_err(convert::settings_error)
     }
 
+    /// Bytes of linear memory. It never gets less.
+    pub fn memory(&self) -> usize {
+        self.store.data().limiter.memory()
+    }
+
     fn init(&self) -> Budget {
         Budget { time: self.limits.init, knob: "init_ms" }
     }

@@ -72,6 +72,11 @@ impl Limiter {
             refused: None,
         }
     }
+
+    /// Bytes of all memories together.
+    pub(super) fn memory(&self) -> usize {
+        self.memory
+    }
 }
 
 impl ResourceLimiter for Limiter {

@@ -363,6 +363,12 @@ pub struct Configured {
     settings: Arc<str>,
 }
 
+impl Configured {
+    pub fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+}
+
 impl OpenCodec for Configured {
     type Codec = PluginInstance;
 

@@ -12,8 +12,10 @@ use crate::logic::builds::{Build, Builds, Digest, Standing, hex, short};
 use crate::plugin::{Configured, LoadError, Plugin};
 use crate::plugins_dir;
 use crate::provider::Provider;
+use crate::shadow::shadow;
 use crate::status::{BuildInfo, LoadedPlugin, PluginStatus, ProviderState};
 use crate::store::wall_clock;
+use crate::tape::Tape;
 
 /// How long a provider whose instances die does not run, where others live well with the same build.
 const QUARANTINE: Duration = Duration::from_secs(3_600);
@@ -22,6 +24,8 @@ const QUARANTINE: Duration = Duration::from_secs(3_600);
 struct Case {
     provider: String,
     candidate: Configured,
+    /// What runs, and what it received lately; `None` where the settings change, too, so that the two cannot be compared.
+    running: Option<(Configured, Vec<Tape>)>,
 }
 
 impl Supervisor {
@@ -101,10 +105,12 @@ impl Supervisor {
         let cases: Vec<Case> = running
             .map(|(name, provider)| {
                 // With the settings that are wanted now: they may have changed together with the file.
-                let wanted = self.wanted.get(name).unwrap_or(provider.config());
+                let settings = self.wanted.get(name).unwrap_or(provider.config()).settings.clone();
+                let comparable = settings == provider.config().settings;
                 Case {
                     provider: name.clone(),
-                    candidate: plugin.configured(name.as_str().into(), wanted.settings.clone()),
+                    candidate: plugin.configured(name.as_str().into(), settings),
+                    running: comparable.then(|| (provider.open().clone(), provider.tapes())),
                 }
             })
             .collect();
@@ -117,12 +123,17 @@ impl Supervisor {
         }
         let (stem, handle) = (stem.to_owned(), tokio::runtime::Handle::current());
         self.busy.spawn_blocking(move || {
-            let judged = cases.iter().find_map(|case| {
-                let why = handle.block_on(case.judge()).err()?;
-                Some(format!("refused by provider {}: {why}", case.provider))
-            });
-            let (standing, reason) = judged.map_or((Standing::Trial, String::new()), |why| (Standing::Refused, why));
-            Done::Judged { stem, digest, standing, reason }
+            let mut differences = Vec::new();
+            for case in &cases {
+                match handle.block_on(case.judge()) {
+                    Ok(lines) => differences.extend(lines),
+                    Err(why) => {
+                        let reason = format!("refused by provider {}: {why}", case.provider);
+                        return Done::Judged { stem, digest, standing: Standing::Refused, reason };
+                    }
+                }
+            }
+            Done::Judged { stem, digest, standing: Standing::Trial, reason: differences.join("; ") }
         });
     }
 
@@ -134,7 +145,12 @@ impl Supervisor {
         }
         builds.handle_judged(digest, standing, reason, wall_clock());
         if standing == Standing::Trial {
-            tracing::info!(plugin = stem, build = short(&digest), "the new build reads what the one before reads");
+            tracing::info!(
+                plugin = stem,
+                build = short(&digest),
+                differences = reason,
+                "the new build reads what the one before reads"
+            );
         } else {
             tracing::error!(
                 plugin = stem,
@@ -390,8 +406,19 @@ fn kept(registry: &crate::registry::Registry, digest: &Digest, max: usize) -> Re
 }
 
 impl Case {
-    /// Whether the candidate takes the settings and reads what the running build reads; otherwise why not.
-    async fn judge(&self) -> Result<(), String> {
-        self.candidate.open().await.map(drop).map_err(|death| death.to_string())
+    /// What the candidate does otherwise, or why it is not to run: it does not take the settings, or does not read what the
+    /// running build reads.
+    async fn judge(&self) -> Result<Vec<String>, String> {
+        self.candidate.open().await.map(drop).map_err(|death| death.to_string())?;
+        let Some((running, tapes)) = &self.running else { return Ok(Vec::new()) };
+        let verdict = shadow(running, &self.candidate, tapes).await;
+        for line in &verdict.lines {
+            tracing::info!(provider = self.provider, "new build: {line}");
+        }
+        if !verdict.is_refused() {
+            return Ok(verdict.lines);
+        }
+        let diff = if verdict.lines.is_empty() { String::new() } else { format!(" ({})", verdict.lines.join("; ")) };
+        Err(format!("{verdict}{diff}"))
     }
 }

@@ -37,6 +37,7 @@ use crate::origin::{Grants, Origin};
 use crate::secret::Secrets;
 use crate::status::{ProviderStatus, Trouble};
 use crate::store::{Note, ProviderSlots, SlotTable, wall_clock};
+use crate::tape::{Recorder, Tapes};
 
 /// Requests that a plugin may ask for before one connection.
 const MAX_FETCHES: usize = 8;
@@ -76,6 +77,7 @@ pub(crate) struct SessionSetup<O> {
     pub(crate) compression: Compression,
     /// For a request before the connection.
     pub(crate) fetch_timeout: Duration,
+    pub(crate) tapes: Arc<Tapes>,
 }
 
 impl<O> SessionSetup<O> {
@@ -100,6 +102,7 @@ pub(super) struct Connection<O: OpenCodec> {
     pub(super) intake: Intake,
     limiter: Limiter,
     outbox: Outbox,
+    recorder: Recorder,
     /// A subscription's frames are in the outbox; the session waits to hear that they are gone.
     subscribing: bool,
     /// What the venue was asked for on this connection. The table forgets an id at once when it is no longer wanted;
@@ -129,6 +132,7 @@ impl<O: OpenCodec> Connection<O> {
             limiter: Limiter::new(setup.buckets.clone(), setup.origins.clone()),
             intake,
             outbox: Outbox::default(),
+            recorder: setup.tapes.recorder(),
             subscribing: false,
             asked: BTreeMap::new(),
             ended: None,
@@ -148,6 +152,7 @@ impl<O: OpenCodec> Connection<O> {
         let table = self.intake.table.clone();
         let mut successor = Self::new(self.setup.clone(), session, table);
         successor.intake.set_quiet(true);
+        successor.recorder = self.recorder.successor();
         successor
     }
 
@@ -260,8 +265,13 @@ impl<O: OpenCodec> Connection<O> {
     async fn step(&mut self, mut codec: Box<O::Codec>, fetches: usize, previous: Option<Response>) {
         let keys = self.session.keys();
         let subscriptions = self.intake.table.subscriptions(&keys);
+        let context = context();
+        match &previous {
+            None => self.recorder.begin(context, &subscriptions),
+            Some(response) => self.recorder.fetched(context, response),
+        }
         let started = Instant::now();
-        let step = codec.connect(context(), &subscriptions, previous.as_ref()).await;
+        let step = codec.connect(context, &subscriptions, previous.as_ref()).await;
         self.setup.status.metrics.call(Call::Connect, started.elapsed());
         match step {
             Ok(Step::Fetch(_)) if fetches == MAX_FETCHES => self.ended = Some(End::Fetches(MAX_FETCHES)),
@@ -272,6 +282,7 @@ impl<O: OpenCodec> Connection<O> {
                 };
                 let at = self.limiter.reserve(&admitted.origin, Limited::Request, Instant::now());
                 self.session.handle_delayed(at.into_std());
+                self.recorder.fetching(&request.url);
                 let (client, timeout) = (self.setup.client.clone(), self.setup.fetch_timeout);
                 let answer = Box::pin(async move {
                     tokio::time::sleep_until(at).await;
@@ -412,8 +423,10 @@ impl<O: OpenCodec> Connection<O> {
             return;
         }
         self.calls += 1;
+        let context = context();
+        self.recorder.frames(context, &frames);
         let timed = (self.calls % SAMPLE == 1).then(Instant::now);
-        let result = codec.handle_messages(context(), &frames).await;
+        let result = codec.handle_messages(context, &frames).await;
         if let Some(started) = timed {
             metrics.call(Call::HandleMessages, started.elapsed());
         }
@@ -494,6 +507,8 @@ impl<O: OpenCodec> Connection<O> {
     async fn subscribe(&mut self, keys: &[Key]) {
         let mut asked = self.intake.table.subscriptions(keys);
         let Link::Up { codec, .. } = &mut self.link else { return };
+        let mut call = context();
+        self.recorder.subscribing(call, &asked);
         // The plugin may refuse some; the rest is asked for again, at most once for each.
         loop {
             if asked.is_empty() {
@@ -501,7 +516,7 @@ impl<O: OpenCodec> Connection<O> {
                 return;
             }
             let started = Instant::now();
-            let result = codec.subscribe(context(), &asked).await;
+            let result = codec.subscribe(std::mem::replace(&mut call, context()), &asked).await;
             self.setup.status.metrics.call(Call::Subscribe, started.elapsed());
             let rejections = match result {
                 Ok(frames) => {
@@ -536,7 +551,9 @@ impl<O: OpenCodec> Connection<O> {
             self.session.handle_sent(now());
             return;
         }
-        match codec.unsubscribe(context(), &asked).await {
+        let context = context();
+        self.recorder.unsubscribing(context, &asked);
+        match codec.unsubscribe(context, &asked).await {
             Ok(frames) => self.queue_subscription(frames),
             Err(error) => self.codec_failed(error, "unsubscribe", None),
         }

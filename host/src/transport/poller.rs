@@ -29,6 +29,7 @@ use crate::metrics::Call;
 use crate::observation::{Key, PlausibleTimes};
 use crate::status::{PollerInfo, ProviderStatus, Trouble};
 use crate::store::{Note, ProviderSlots, SlotTable};
+use crate::tape::Tapes;
 
 /// How many times an id may be asked for in vain before its value is old, where the operator does not say.
 const POLLS_A_VALUE_LASTS: u32 = 3;
@@ -53,6 +54,7 @@ pub(crate) struct PollerSetup<O> {
     pub(crate) refused_wait: Duration,
     /// For the ids of [`Polled::aged_by_cycle`].
     pub(crate) least_max_age: Duration,
+    pub(crate) tapes: Arc<Tapes>,
 }
 
 /// What a poller serves.
@@ -335,10 +337,12 @@ impl<O: OpenCodec> Poller<O> {
             if asked.is_empty() {
                 return Ok(Vec::new());
             }
+            let context = context();
+            self.setup.tapes.planned(context, asked);
             let result = match self.codec().await {
                 Ok(codec) => {
                     let started = Instant::now();
-                    let result = codec.create_requests(context(), asked).await;
+                    let result = codec.create_requests(context, asked).await;
                     self.setup.status.metrics.call(Call::CreateRequests, started.elapsed());
                     result
                 }
@@ -388,6 +392,7 @@ impl<O: OpenCodec> Poller<O> {
             match answer {
                 Ok(response) if response.status == 304 && !in_full => self.take_confirmation(&planned, tally),
                 Ok(response) => {
+                    self.setup.tapes.answered(context(), &planned, &response);
                     let held = self.take_response(&planned.keys, &response, tally).await;
                     if held && planned.keys.iter().all(|key| plan.is_alone(*key)) {
                         self.validators.keep(&planned.request, &response);

@@ -12,6 +12,17 @@ use serde::Deserialize;
 
 feedgate_sdk::provider!(Guest);
 
+/// Settings that count before the operator's, as JSON and then blanks. A test makes another build of this plugin by
+/// writing over the blanks of the compiled file.
+static BUILD: [u8; 160] = *b"{\"on\":\"\",\"how\":\"\",\"after\":0}                                                                                                                                    ";
+
+/// What this build is to do, whatever the settings say. Read where nobody can know it beforehand.
+fn built_in() -> Option<Settings> {
+    let text = std::hint::black_box(&BUILD);
+    let settings: Settings = settings::parse(std::str::from_utf8(text).ok()?.trim_end()).ok()?;
+    (!settings.on.is_empty() || !settings.how.is_empty()).then_some(settings)
+}
+
 /// One connection or poller.
 struct Guest {
     settings: Settings,
@@ -70,6 +81,8 @@ fn misbehave(how: &str) {
                 hoard.push(std::hint::black_box(vec![1; 1 << 20]));
             }
         }
+        "hoard" => std::mem::forget(std::hint::black_box(vec![1_u8; 40 << 20])),
+        "slow" => (0..100_000_000).for_each(|n| _ = std::hint::black_box(n)),
         "log" => (0..100_000).for_each(|n| log(Level::Info, &format!("line {n}"))),
         _ => {}
     }
@@ -118,7 +131,8 @@ impl Plugin for Guest {
     }
 
     fn configure(text: &str) -> Result<(Self, ValueKind), SettingsError> {
-        let mut guest = Self { settings: settings::parse(text)?, calls: 0 };
+        let settings: Settings = settings::parse(text)?;
+        let mut guest = Self { settings: built_in().unwrap_or(settings), calls: 0 };
         if guest.settings.how == "refuse" {
             return Err(SettingsError { field: "how".to_owned(), why: "refused as it was told".to_owned() });
         }
@@ -176,6 +190,9 @@ impl WebSocket for Guest {
             }
             _ => {
                 let (key, value) = read(text)?;
+                if self.settings.how == "garble-b" && key == 1 {
+                    return Err(Malformed::new("garbled as it was told"));
+                }
                 observe(&self.settings.how, key, value, context, |observation| events.observed(observation));
             }
         }
@@ -234,6 +251,11 @@ fn observe(how: &str, key: u32, value: &str, context: &Context, mut give: impl F
         "millis-as-nanos" => give(observation.at(Some(Timestamp::Nanos(now)))),
         "future" => give(observation.at(Some(Timestamp::Millis(now + 3_600_000)))),
         "exponent" => give(Observation::new(key, Value::Decimal(Decimal { coefficient: 1, exponent: 5_000 }))),
+        "forget-b" if key == 1 => {}
+        "times-ten" => {
+            give(Observation::new(key, Value::Literal(format!("{value}e1"))).at(Some(Timestamp::Millis(now))))
+        }
+        "later" => give(observation.at(Some(Timestamp::Millis(now + 1_000)))),
         "text" => give(Observation::new(key, Value::Text(value.to_owned()))),
         "flag" => give(Observation::new(key, Value::Flag(value == "true"))),
         "bytes" => give(Observation::new(key, Value::Bytes(value.as_bytes().to_vec()))),
