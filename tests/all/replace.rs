@@ -188,9 +188,9 @@ async fn a_build_that_reads_otherwise_is_refused_before_it_runs() {
     let running = guest(&venue, "").await;
     let good = digest(&bytes_of("guest"));
     for (defect, words) in [
-        (r#"{"how":"times-ten"}"#, "other values"),
+        (r#"{"how":"times-ten"}"#, "another meaning"),
         (r#"{"how":"forget-b"}"#, "b"),
-        (r#"{"how":"later"}"#, "other values"),
+        (r#"{"how":"later"}"#, "another meaning"),
         (r#"{"how":"garble-b"}"#, "b"),
         (r#"{"on":"handle","how":"trap"}"#, "trap"),
         (r#"{"on":"handle","how":"trap","after":3}"#, "trap"),
