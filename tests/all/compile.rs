@@ -136,6 +136,41 @@ mod unix {
         assert_eq!(status.signal(), Some(24), "{status}");
     }
 
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_daemon_that_is_killed_takes_its_child_along() {
+        let directory = TempDir::new().expect("a temporary directory");
+        std::fs::create_dir(directory.path().join("plugins")).expect("an empty directory");
+        let config = directory.path().join("feedgate.toml");
+        std::fs::write(&config, "api = { enabled = false }\n").expect("writable");
+        let made = tokio::task::spawn_blocking(|| (binary(), bomb(40, 300_000))).await;
+        let (binary, bomb) = made.expect("it does not panic");
+        std::fs::write(directory.path().join("plugins/bomb.wasm"), bomb).expect("writable");
+        let mut run = Command::new(binary);
+        run.arg("run").arg("--config").arg(config).stderr(Stdio::null());
+        let mut daemon = run.spawn().expect("it was just built");
+        let tasks = PathBuf::from(format!("/proc/{}/task", daemon.id()));
+        let child = || {
+            let children = std::fs::read_dir(&tasks).ok()?.flatten().filter_map(|task| {
+                std::fs::read_to_string(task.path().join("children")).ok()?.split_whitespace().next().map(str::to_owned)
+            });
+            // The last thing before it limits itself: everything that ends it is in place.
+            children.into_iter().find(|child| {
+                std::fs::read_to_string(format!("/proc/{child}/oom_score_adj"))
+                    .is_ok_and(|score| score.trim() == "1000")
+            })
+        };
+        let child = eventually(child, || "no child is seen".to_owned()).await;
+        daemon.kill().expect("our child");
+        daemon.wait().expect("our child");
+        let dead = || match std::fs::read_to_string(format!("/proc/{child}/stat")) {
+            // Nobody may be there to wait for it.
+            Ok(stat) => stat.contains(") Z ").then_some(()),
+            Err(_) => Some(()),
+        };
+        eventually(dead, || format!("{child} goes on")).await;
+    }
+
     /// Loads a plugin through a program that is none of ours, and checks that it has ended and is waited for.
     #[track_caller]
     fn check(script: &str, compile_ms: u64, words: &[&str]) {
