@@ -147,6 +147,14 @@ mod tests {
             "f.toml:3: provider.a.websocket.backoff_first_ms: the longest wait must not be shorter than the first",
         );
         refused("[plugin_limits]\nparse_ms = 0", "f.toml:2: plugin_limits.parse_ms: must be at least 1");
+        refused(
+            "[plugin_limits]\ncompile_ms = 3600001",
+            "f.toml:2: plugin_limits.compile_ms: at most 3600000: other plugins wait for it",
+        );
+        refused(
+            "[plugin_limits]\ncompile_memory_mib = 0",
+            "f.toml:2: plugin_limits.compile_memory_mib: must be at least 1",
+        );
         refused("[provider.a]\nids = [", "f.toml:2: provider.a.ids: unclosed array, expected `]`");
         refused(
             "[provider.a]\n[provider.a.secrets]\nkey = { env = \"A\", file = \"b\" }",

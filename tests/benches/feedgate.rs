@@ -1,5 +1,5 @@
 //! What the message path costs: one frame through a real plugin, one step of a session, one read of the store beside a
-//! busy writer. Compare within one run; absolute times say little about a busy machine.
+//! busy writer; and what a start costs: a plugin loaded, compiled or kept from before. Compare within one run; absolute times say little about a busy machine.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -15,6 +15,7 @@ use feedgate::logic::session::{Action, Overrides, Session, SessionConfig};
 use feedgate::observation::{Decimal, Key, Observation, UnixNanos, Value};
 use feedgate::plugin::{Compiler, Engine, PluginInstance, PluginLimits};
 use feedgate::plugin_build;
+use feedgate::state::StateDir;
 use feedgate::store::Store;
 use feedgate::tape::Tapes;
 use futures_util::FutureExt;
@@ -28,14 +29,23 @@ const CONTEXT: Context = Context { now_ms: 1_763_700_000_000, nonce: 1 };
 /// Two tickers of the venue's documented shape, 217 bytes each with its envelope.
 const FRAME: &str = r#"{"stream":"btcusdt@miniTicker","data":{"e":"24hrMiniTicker","E":1763700000251,"s":"BTCUSDT","c":"91250.10000000","o":"91000.00000000","h":"92000.00000000","l":"90000.00000000","v":"12345.67890000","q":"1126543210.12"}}"#;
 
-/// A codec of the compiled plugin that is subscribed to one id. Its calls are synchronous: they are ready at once.
-fn codec() -> (Engine, PluginInstance) {
+/// The file of a plugin.
+fn file() -> Vec<u8> {
     let plugins = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins"));
     let built = plugin_build::build(plugins, |line| eprintln!("{line}")).expect("the plugins build");
     let file = built.iter().find(|file| file.ends_with("binance.wasm")).expect("it is one of them");
-    let engine =
-        Engine::new(PluginLimits::default(), Compiler::InThisProcess, None).expect("this machine runs WebAssembly");
-    let plugin = engine.load_blocking(&std::fs::read(file).expect("readable")).expect("a good plugin");
+    std::fs::read(file).expect("readable")
+}
+
+/// An engine that compiles without a child.
+fn engine(state: Option<&StateDir>) -> Engine {
+    Engine::new(PluginLimits::default(), Compiler::InThisProcess, state).expect("this machine runs WebAssembly")
+}
+
+/// A codec of the compiled plugin that is subscribed to one id. Its calls are synchronous: they are ready at once.
+fn codec() -> (Engine, PluginInstance) {
+    let engine = engine(None);
+    let plugin = engine.load_blocking(&file()).expect("a good plugin");
     let open = plugin.configured("bench".into(), "{}".to_owned());
     let (mut codec, _) = open.open().now_or_never().expect("synchronous").expect("it opens");
     let subscriptions = [Subscription { key: Key(0), id: "BTCUSDT".into() }];
@@ -60,6 +70,30 @@ fn frames_onto_a_tape(bencher: Bencher<'_, '_>, frames: usize) {
     let mut recorder = Arc::new(Tapes::default()).recorder();
     let batch = vec![Incoming::Text(FRAME); frames];
     bencher.counter(divan::counter::ItemsCount::new(frames)).bench_local(|| recorder.frames(CONTEXT, &batch));
+}
+
+/// Read, made a component, compared with the contract, compiled, described; nothing is known of it from before.
+#[divan::bench(sample_count = 10, sample_size = 1)]
+fn a_plugin_loaded_cold(bencher: Bencher<'_, '_>) {
+    let (engine, file) = (engine(None), file());
+    bencher.bench_local(|| engine.load_blocking(&file).expect("a good plugin"));
+}
+
+/// The same, from the state directory, as often as a start with so many plugins.
+#[divan::bench(args = [1, 50], sample_count = 20, sample_size = 1)]
+fn plugins_loaded_from_the_state_directory(bencher: Bencher<'_, '_>, plugins: usize) {
+    let directory = tempfile::TempDir::new().expect("a temporary directory");
+    let state = StateDir::open(directory.path()).expect("writable");
+    let (engine, file) = (engine(Some(&state)), file());
+    // A note makes each a file of its own.
+    let files: Vec<_> = (0..plugins).map(|number| [&file[..], &[0, 3, 2, b'#', number as u8]].concat()).collect();
+    for file in &files {
+        engine.load_blocking(file).expect("a good plugin");
+    }
+    bencher.bench_local(|| {
+        let loaded = files.iter().map(|file| engine.load_blocking(file).expect("a good plugin"));
+        loaded.collect::<Vec<_>>()
+    });
 }
 
 #[divan::bench]
