@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use feedgate::cli;
 use feedgate::cli::builds::{self, Verb};
+use feedgate::cli::reload::How;
 
 /// Turns outside data feeds into one store of latest values, through sandboxed WebAssembly plugins.
 #[derive(Parser)]
@@ -83,8 +84,11 @@ enum Command {
     /// Tells a running daemon to read its configuration and secrets again. Needs the admin's token.
     Reload {
         /// Wait, and say what came of it: exits with 1 if something was refused.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "last")]
         wait: bool,
+        /// Reload nothing; say what came of the last reload. Any token will do.
+        #[arg(long)]
+        last: bool,
         #[command(flatten)]
         api: Api,
     },
@@ -261,8 +265,13 @@ async fn run(command: Command, logs: cli::Logs) -> ExitCode {
             cli::providers::providers(&cli::providers::Providers { daemon: api.daemon.into(), ids, json: api.json })
                 .await
         }
-        Command::Reload { wait, api } => {
-            let asked = cli::reload::ReloadAsked { daemon: api.daemon.into(), wait, json: api.json };
+        Command::Reload { wait, last, api } => {
+            let how = match (wait, last) {
+                (_, true) => How::Last,
+                (true, false) => How::Wait,
+                (false, false) => How::Ask,
+            };
+            let asked = cli::reload::ReloadAsked { daemon: api.daemon.into(), how, json: api.json };
             cli::reload::reload(&asked).await
         }
         Command::Rotate { provider, daemon } => cli::reload::rotate(&daemon.into(), provider.as_deref()).await,

@@ -183,6 +183,14 @@ async fn over_tls_the_certificate_is_checked_and_may_be_replaced() {
 
 #[tokio::test]
 async fn who_sends_slowly_is_cut_and_others_are_served() {
+    let directory = TempDir::new().expect("a temporary directory");
+    write_certificate(directory.path());
+    let file = |name: &str| directory.path().join(name).display().to_string();
+    let tls = format!("tls_cert_file = {:?}\ntls_key_file = {:?}\n", file("cert.pem"), file("key.pem"));
+    let (running, address) = daemon("", &format!("request_timeout_ms = 300\n{tls}"), &[]).await;
+    assert_eq!(rest(TcpStream::connect(address).await.expect("it listens")).await, "", "no handshake begins");
+    running.stop().await;
+
     let (running, address) = daemon("", "request_timeout_ms = 300\n", &[]).await;
     let mut waiting = Vec::new();
     for start in

@@ -95,10 +95,23 @@ struct Process {
 
 impl Process {
     async fn run(directory: &Path, environment: &[(&str, &str)]) -> Self {
-        let config = directory.join("feedgate.toml");
         built().await;
         let mut run = command(&["run", "--log", TALKATIVE]);
-        run.arg("--config").arg(config).envs(environment.iter().copied());
+        run.arg("--config").arg(directory.join("feedgate.toml")).envs(environment.iter().copied());
+        Self::spawn(run).await
+    }
+
+    /// With at most this many open files.
+    #[cfg(unix)]
+    async fn limited(directory: &Path, files: usize) -> Self {
+        built().await;
+        let mut run = Command::new("sh");
+        run.args(["-c", &format!("ulimit -n {files} && exec \"$@\"")]).arg("sh").arg(binary());
+        run.args(["run", "--log", "info", "--config"]).arg(directory.join("feedgate.toml")).stdin(Stdio::null());
+        Self::spawn(run).await
+    }
+
+    async fn spawn(mut run: Command) -> Self {
         let mut child = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it was just built");
         let log = Arc::new(Mutex::new(String::new()));
         let said = BufReader::new(child.stderr.take().expect("piped"));
@@ -415,6 +428,50 @@ async fn a_secret_reaches_the_venue_and_nothing_else() {
     let refused = get_until(&daemon.api, "/v1/providers", |_, body| body.contains("last_error")).await;
     assert!(refused.contains("401") || refused.contains("API Key Missing"), "{refused}");
     assert!(!(refused + &daemon.log()).contains("verywrong"));
+}
+
+/// More readers than there are descriptors: the API goes on once there are some again, and the daemon anyway.
+#[cfg(unix)]
+#[tokio::test]
+async fn an_api_without_descriptors_waits_for_some() {
+    const FILES: usize = 64;
+    let daemon = Process::limited(directory("", &[]).path(), FILES).await;
+    let mut open = Vec::new();
+    for _ in 0..FILES {
+        open.push(TcpStream::connect(&daemon.api).await.expect("the system takes them for it"));
+    }
+    let failed = || daemon.log().contains("the API cannot accept connections now").then_some(());
+    eventually(failed, || daemon.log()).await;
+    open.clear();
+    assert_eq!(get(&daemon.api, "/healthz").await.0, 200);
+    assert_eq!(daemon.exit("-TERM").await, Some(0));
+}
+
+#[tokio::test]
+async fn the_apis_tokens_are_shown_nowhere() {
+    built().await;
+    let (read, admin) = ("the-token-of-readers", "the-token-of-admins");
+    let api = "[api]\nlisten = \"127.0.0.1:0\"\ntoken = { env = \"FEEDGATE_TEST_READ\" }\n\
+               admin_token = { env = \"FEEDGATE_TEST_ADMIN\" }\n";
+    let place = directory(api, &[]);
+    let daemon = Process::run(place.path(), &[("FEEDGATE_TEST_READ", read), ("FEEDGATE_TEST_ADMIN", admin)]).await;
+    let shown = async |token, arguments: &[&str]| {
+        called_with(arguments, &[("FEEDGATE_TOKEN", token), ("FEEDGATE_API", &daemon.api)]).await
+    };
+    let mut said = String::new();
+    for (token, code) in [(read, 2), (admin, 0), ("the-token-of-nobody", 2), ("", 2)] {
+        for (arguments, code) in [
+            (&["reload", "--wait", "--json", "--log", "trace"][..], code),
+            (&["reload", "--last"], if token == read { 0 } else { code }),
+        ] {
+            let ended = shown(token, arguments).await;
+            assert_eq!(ended.code, Some(code), "{token} {arguments:?}: {ended:?}");
+            said += &(ended.out + &ended.err);
+        }
+    }
+    said += &daemon.log();
+    assert!(said.contains("the API refuses") && !said.contains("the-token-of"), "{said}");
+    assert_eq!(daemon.exit("-TERM").await, Some(0));
 }
 
 /// Each way of each transport through a proxy that wants a password; the last one gets as far as its CONNECT.

@@ -167,10 +167,15 @@ fn the_readme_shows_commands_that_exist() {
         "get",
         "watch",
         "providers",
+        "reload",
+        "rotate",
         "plugin build",
         "plugin inspect",
         "plugin replay",
         "plugin diff",
+        "plugin list",
+        "plugin history",
+        "plugin rollback",
     ] {
         assert!(readme.contains(&format!("feedgate {command}")), "the README does not show `feedgate {command}`");
     }

@@ -193,5 +193,5 @@ async fn build(
 
 async fn patiently<T>(change: impl Future<Output = T>) -> Result<T, Refusal> {
     let late = "the daemon is still at it; /v1/config and /v1/plugins will say what came of it";
-    timeout(PATIENCE, change).await.map_err(|_| Refusal::Unfinished(late))
+    timeout(PATIENCE, change).await.map_err(|_| Refusal::Unavailable(late.to_owned()))
 }

@@ -5,12 +5,12 @@
 //! handed to [`Control`](crate::control::Control), and needs a token. The shapes on the wire live here, since the core's
 //! types are not `Serialize`; they are written down for readers in `openapi.json`, and the tests compare the two. Absent
 //! means unknown or not applicable; no field is ever `null`, and 0 means zero. Reading order: `server` (connections),
-//! `gate` with `access` (who may ask, and how much), `routes` (what there is), `observations`, `providers`, `plugins`,
+//! `guard` with `access` (who may ask, and how much), `routes` (what there is), `observations`, `providers`, `plugins`,
 //! `health`, `changes`, then `query` and `refusal`; below the server are `tls` and `patience`.
 
 mod access;
 mod changes;
-mod gate;
+mod guard;
 mod health;
 mod observations;
 mod patience;

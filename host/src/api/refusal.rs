@@ -36,10 +36,8 @@ pub(super) enum Refusal {
     TooLong(usize),
     /// 429: there were too many in this second.
     TooMany,
-    /// 503: nobody is there any more who could do it.
-    Stopping(String),
-    /// 504: it is being done and takes longer than anybody waits.
-    Unfinished(&'static str),
+    /// 503: nobody is there any more who could do it, or it takes longer than anybody waits.
+    Unavailable(String),
 }
 
 #[derive(Serialize)]
@@ -65,8 +63,7 @@ impl IntoResponse for Refusal {
             Self::Conflict(error) => (StatusCode::CONFLICT, error.clone()),
             Self::TooLong(max) => (StatusCode::PAYLOAD_TOO_LARGE, format!("a body has at most {max} bytes here")),
             Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too many requests in this second".to_owned()),
-            Self::Stopping(error) => (StatusCode::SERVICE_UNAVAILABLE, error.clone()),
-            Self::Unfinished(error) => (StatusCode::GATEWAY_TIMEOUT, (*error).to_owned()),
+            Self::Unavailable(error) => (StatusCode::SERVICE_UNAVAILABLE, error.clone()),
         };
         let mut response = (status, Json(Body { error })).into_response();
         let header = match self {
@@ -84,7 +81,7 @@ impl IntoResponse for Refusal {
 
 impl From<Stopping> for Refusal {
     fn from(stopping: Stopping) -> Self {
-        Self::Stopping(stopping.to_string())
+        Self::Unavailable(stopping.to_string())
     }
 }
 

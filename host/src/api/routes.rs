@@ -12,7 +12,7 @@ use axum::{Json, Router};
 use serde::Serialize;
 
 use super::access::Class;
-use super::gate::{Gate, pass};
+use super::guard::{Guard, pass};
 use super::refusal::{Refusal, echo};
 use super::{changes, health, observations, plugins, providers, query};
 use crate::control::Control;
@@ -180,8 +180,8 @@ pub(super) const ROUTES: [Route; 19] = [
     },
 ];
 
-/// Answers what `gate` lets through.
-pub(super) fn router(asked: Asked, gate: Arc<Gate>) -> Router {
+/// Answers what `guard` lets through.
+pub(super) fn router(asked: Asked, guard: Arc<Guard>) -> Router {
     let mut router = Router::new();
     for route in ROUTES {
         let known = route.parameters;
@@ -196,7 +196,7 @@ pub(super) fn router(asked: Asked, gate: Arc<Gate>) -> Router {
     router
         .fallback(unknown)
         .method_not_allowed_fallback(async || Refusal::Method)
-        .layer(middleware::from_fn_with_state(gate, pass))
+        .layer(middleware::from_fn_with_state(guard, pass))
         .layer(middleware::map_response(no_store))
         .with_state(asked)
 }

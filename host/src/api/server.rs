@@ -17,7 +17,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::gate::Gate;
+use super::guard::Guard;
 use super::patience::Patient;
 use super::routes::{Asked, router};
 use super::tls::acceptor;
@@ -52,7 +52,7 @@ pub struct Api {
     listener: TcpListener,
     address: SocketAddr,
     config: ApiConfig,
-    gate: Arc<Gate>,
+    guard: Arc<Guard>,
     tls: Option<Acceptor>,
 }
 
@@ -70,12 +70,12 @@ impl Api {
     /// Reads the tokens and the certificate, and listens.
     pub async fn bind(config: &ApiConfig) -> Result<Self, ApiStartError> {
         let refused = |(field, why)| ApiStartError::Refused { field, why };
-        let gate = Arc::new(Gate::new(config, config.read_tokens().map_err(refused)?));
+        let guard = Arc::new(Guard::new(config, config.read_tokens().map_err(refused)?));
         let tls = config.tls.as_ref().map(acceptor).transpose().map_err(refused)?.map(Acceptor);
         let failed = |why| ApiStartError::Listen { address: config.listen, why };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(Self { listener, address, config: config.clone(), gate, tls })
+        Ok(Self { listener, address, config: config.clone(), guard, tls })
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -91,7 +91,7 @@ impl Api {
     pub async fn serve(mut self, status: Arc<Status>, control: Control, stop: impl Future<Output = ()>) {
         let mut reloads = control.reloads();
         let metrics = status.metrics.clone();
-        let router = router(Asked { status, control }, self.gate.clone());
+        let router = router(Asked { status, control }, self.guard.clone());
         let stopping = watch::Sender::new(false);
         let mut connections = JoinSet::new();
         let max = self.config.max_connections.get() as usize;
@@ -148,7 +148,7 @@ impl Api {
     fn read_again(&mut self) {
         let refused = |(field, why): (&str, String)| tracing::warn!(field, why, "the API goes on with what it had");
         match self.config.read_tokens() {
-            Ok(tokens) => self.gate.set_tokens(tokens),
+            Ok(tokens) => self.guard.set_tokens(tokens),
             Err(error) => refused(error),
         }
         match self.config.tls.as_ref().map(acceptor).transpose() {

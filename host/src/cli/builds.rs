@@ -4,11 +4,9 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use serde::Serialize;
-
 use super::daemon::{Address, Daemon};
 use super::table::{Cell, Column, Tone, layout};
-use super::{CliError, Exit, exit_code, fail, outcome};
+use super::{CliError, Exit, exit_code, fail, outcome, write_json};
 use crate::api::{Build, Plugin};
 
 const PLUGINS: [Column; 7] = [
@@ -149,9 +147,4 @@ fn short(digest: &str) -> &str {
 fn print(columns: &[Column], rows: impl Iterator<Item = Vec<Cell>>, out: &mut impl Write) -> io::Result<()> {
     let rows: Vec<_> = rows.collect();
     layout(columns, &rows, None).into_iter().try_for_each(|line| writeln!(out, "{line}"))
-}
-
-fn write_json(what: &(impl Serialize + ?Sized), out: &mut impl Write) -> Result<(), CliError> {
-    serde_json::to_writer(&mut *out, what).map_err(|error| CliError::Output(error.into()))?;
-    Ok(writeln!(out)?)
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::form_urlencoded::{Serializer, byte_serialize};
 
 use super::CliError;
-use crate::api::{Done, Observations, Plugin, Plugins, Provider, Providers, Reload};
+use crate::api::{Config, Done, Observations, Plugin, Plugins, Provider, Providers, Reload};
 use crate::config::SecretSource;
 use crate::transport::ApiClient;
 
@@ -63,6 +63,10 @@ impl Daemon {
 
     pub(super) async fn plugins(&self) -> Result<Vec<Plugin>, CliError> {
         Ok(self.ask::<Plugins>("/v1/plugins").await?.plugins)
+    }
+
+    pub(super) async fn config(&self) -> Result<Config, CliError> {
+        self.ask("/v1/config").await
     }
 
     /// Waits for what comes of it.

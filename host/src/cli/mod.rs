@@ -11,6 +11,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -133,6 +134,12 @@ fn outcome(told: Result<Done, CliError>, out: &mut impl Write) -> Result<Exit, C
         }
         Err(error) => Err(error),
     }
+}
+
+/// One line of JSON.
+fn write_json(what: &(impl Serialize + ?Sized), out: &mut impl Write) -> Result<(), CliError> {
+    serde_json::to_writer(&mut *out, what).map_err(|error| CliError::Output(error.into()))?;
+    Ok(writeln!(out)?)
 }
 
 /// The exit code; an error is printed with its cause.

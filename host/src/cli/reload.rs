@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use super::daemon::{Address, Daemon};
 use super::table::{Cell, Column, Tone, layout};
-use super::{CliError, Exit, exit_code, outcome};
-use crate::api::{Applied, Reload};
+use super::{CliError, Exit, exit_code, outcome, write_json};
+use crate::api::{Applied, Done, Reload};
 
 const COLUMNS: [Column; 3] = [Column::left("PROVIDER"), Column::left("RESULT"), Column::left("REASON")];
 
@@ -15,13 +15,22 @@ const COLUMNS: [Column; 3] = [Column::left("PROVIDER"), Column::left("RESULT"), 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReloadAsked {
     pub daemon: Address,
-    /// Say what came of it, and not only that it was asked for.
-    pub wait: bool,
+    pub how: How,
     pub json: bool,
 }
 
-/// Exit code 0 when everything that is written applies now, 1 when something was refused or kept back, 2 when there is no
-/// answer. Without waiting, 0 says that it was asked for.
+#[derive(Copy, Clone, PartialEq, Eq, Debug)]
+pub enum How {
+    /// Say only that it was asked for.
+    Ask,
+    /// Say what came of it.
+    Wait,
+    /// Say what came of the last one, and change nothing.
+    Last,
+}
+
+/// Exit code 0 when everything that was written then applies, 1 when something was refused or kept back, 2 when there is no
+/// answer. Where it is only asked for, 0 says that it was.
 pub async fn reload(asked: &ReloadAsked) -> ExitCode {
     exit_code(print(asked, &mut io::stdout(), &mut io::stderr()).await)
 }
@@ -35,23 +44,36 @@ pub async fn rotate(daemon: &Address, provider: Option<&str>) -> ExitCode {
 
 pub(super) async fn print(asked: &ReloadAsked, out: &mut impl Write, err: &mut impl Write) -> Result<Exit, CliError> {
     let daemon = Daemon::new(&asked.daemon)?;
-    if !asked.wait {
-        let done = daemon.reload_soon().await?;
-        if asked.json {
-            serde_json::to_writer(&mut *out, &done).map_err(|error| CliError::Output(error.into()))?;
-            writeln!(out)?;
-        } else {
-            writeln!(out, "{}", done.done)?;
+    let report = match asked.how {
+        How::Ask => {
+            let done = daemon.reload_soon().await?;
+            if asked.json {
+                write_json(&done, out)?
+            } else {
+                writeln!(out, "{}", done.done)?
+            }
+            out.flush()?;
+            return Ok(Exit::Fine);
         }
-        out.flush()?;
-        return Ok(Exit::Fine);
-    }
-    let report = daemon.reload().await?;
+        How::Wait => daemon.reload().await?,
+        How::Last => match daemon.config().await?.last_reload {
+            Some(report) => report,
+            None => {
+                let said = "nothing was reloaded since the daemon started";
+                if asked.json {
+                    write_json(&Done { done: said.to_owned() }, out)?
+                } else {
+                    writeln!(out, "{said}")?
+                }
+                out.flush()?;
+                return Ok(Exit::Fine);
+            }
+        },
+    };
     if asked.json {
-        serde_json::to_writer(&mut *out, &report).map_err(|error| CliError::Output(error.into()))?;
-        writeln!(out)?;
+        write_json(&report, out)?
     } else {
-        table(&report, out)?;
+        table(&report, out)?
     }
     for error in &report.errors {
         writeln!(err, "feedgate: {error}")?;

@@ -6,11 +6,12 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+use super::reload::How;
 use super::*;
 use crate::api::fake::{ADMIN, Fake};
 use crate::config::ApiConfig;
 use crate::observation::{Decimal, Key, Observation, UnixNanos, Value};
-use crate::status::{BuildInfo, ConnectionInfo, PluginStatus, ProviderState, Status};
+use crate::status::{BuildInfo, ConfigStatus, ConnectionInfo, PluginStatus, ProviderState, Status};
 use crate::store::Note;
 
 /// A daemon with one fresh id, one rejected, and a provider that waits for its plugin; and what it is shown.
@@ -144,30 +145,51 @@ async fn a_daemon_that_is_not_there_is_an_error_and_no_empty_answer() {
 
 #[tokio::test]
 async fn a_reload_says_what_came_of_it() {
-    for (good, wait, expected, out, err) in [
-        (true, true, Exit::Fine, "PROVIDER  RESULT   REASON\nsame      kept\nvenue     changed  ids: 1 more\n", ""),
+    for (good, how, expected, out, err) in [
+        (
+            true,
+            How::Wait,
+            Exit::Fine,
+            "PROVIDER  RESULT   REASON\nsame      kept\nvenue     changed  ids: 1 more\n",
+            "",
+        ),
         (
             false,
-            true,
+            How::Wait,
             Exit::NotDone,
             "PROVIDER  RESULT   REASON\nbad       refused  the plugin refuses its settings\nsame      kept\n\
              venue     changed  ids: 1 more\n",
             "feedgate: feedgate.toml:3: provider.bad.ids: is empty\n",
         ),
-        (false, false, Exit::Fine, "a reload is due; /v1/config will say what came of it\n", ""),
+        (true, How::Last, Exit::Fine, "nothing was reloaded since the daemon started\n", ""),
+        (false, How::Ask, Exit::Fine, "a reload is due; /v1/config will say what came of it\n", ""),
     ] {
         let (reader, _daemon) = started(good).await;
         let (daemon, _token) = admin(&reader);
         let (mut found, mut told) = (Vec::new(), Vec::new());
-        let asked = reload::ReloadAsked { daemon, wait, json: false };
+        let asked = reload::ReloadAsked { daemon, how, json: false };
         let exit = reload::print(&asked, &mut found, &mut told).await.expect("an answer");
         let text = |bytes| String::from_utf8(bytes).expect("text");
         assert_eq!((exit, text(found).as_str(), text(told).as_str()), (expected, out, err));
-        let asked = reload::ReloadAsked { daemon: reader, ..asked };
+        let asked = reload::ReloadAsked { daemon: reader, how: How::Wait, ..asked };
         let refused = reload::print(&asked, &mut io::sink(), &mut io::sink()).await;
         let error = refused.expect_err("no token").to_string();
         assert!(error.contains("401") && error.contains("needs a token"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn the_last_reload_is_told_to_readers() {
+    let status = Arc::new(Status::default());
+    status.set_config(ConfigStatus { last_reload: Some(crate::api::fake::report(false)), ..ConfigStatus::default() });
+    let fake = Fake::start(status, (None, None), true, ApiConfig::default()).await;
+    let daemon = address(&fake.address.to_string());
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let asked = reload::ReloadAsked { daemon, how: How::Last, json: true };
+    let exit = reload::print(&asked, &mut out, &mut err).await.expect("an answer");
+    let report: crate::api::Reload = serde_json::from_slice(&out).expect("JSON");
+    assert_eq!((exit, report), (Exit::NotDone, crate::api::Reload::from(&crate::api::fake::report(false))));
+    assert_eq!(err, b"feedgate: feedgate.toml:3: provider.bad.ids: is empty\n");
 }
 
 #[tokio::test]

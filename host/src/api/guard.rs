@@ -32,7 +32,7 @@ const REFUSED_PART: u32 = 10;
 
 /// Stands before every route.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(super) struct Guard {
     tokens: RwLock<ApiTokens>,
     /// Those that are answered, and those that may not ask. Who is refused must not use up what others may ask.
     admitted: Mutex<RateLimit>,
@@ -40,7 +40,7 @@ pub(super) struct Gate {
     timeout: Duration,
 }
 
-impl Gate {
+impl Guard {
     pub(super) fn new(config: &ApiConfig, tokens: ApiTokens) -> Self {
         let limit = |count| Mutex::new(RateLimit::new(count, Duration::from_secs(1)));
         let count = config.max_requests_per_second;
@@ -101,18 +101,18 @@ fn is_local_name(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
 }
 
-pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+pub(super) async fn pass(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>();
     let route = path.and_then(|path| ROUTES.iter().find(|route| route.path == path.as_str()));
     // What does not exist is told to readers alone.
     let class = route.map_or(Class::Read, |route| route.class);
-    if let Err(refusal) = gate.admit(class, request.headers()) {
+    if let Err(refusal) = guard.admit(class, request.headers()) {
         tracing::debug!(method = %request.method(), path = request.uri().path(), ?refusal, "the API refuses");
         return refusal.into_response();
     }
     let (head, body) = request.into_parts();
     // Whole before anything is done with it, so that who sends slowly holds up nothing but itself.
-    match timeout(gate.timeout, to_bytes(body, MAX_BODY)).await {
+    match timeout(guard.timeout, to_bytes(body, MAX_BODY)).await {
         Ok(Ok(body)) => next.run(Request::from_parts(head, Body::from(body))).await,
         Ok(Err(_)) => Refusal::TooLong(MAX_BODY).into_response(),
         Err(_) => Refusal::Late.into_response(),
@@ -128,18 +128,18 @@ mod tests {
         let config =
             ApiConfig { max_requests_per_second: NonZeroU32::new(20).expect("not zero"), ..ApiConfig::default() };
         let token = crate::token::Token::new("the-token-of-readers").expect("long enough");
-        let gate = Gate::new(&config, ApiTokens { read: Some(token), admin: None });
+        let guard = Guard::new(&config, ApiTokens { read: Some(token), admin: None });
         let headers =
             |token: &'static str| HeaderMap::from_iter([(AUTHORIZATION, axum::http::HeaderValue::from_static(token))]);
         let (right, wrong) = (headers("Bearer the-token-of-readers"), headers("Bearer the-token-of-others"));
-        let admit = |headers: &HeaderMap| gate.admit(Class::Read, headers);
+        let admit = |headers: &HeaderMap| guard.admit(Class::Read, headers);
         for _ in 0..2 {
             assert_eq!(admit(&wrong), Err(Refusal::WrongToken));
             assert_eq!(admit(&HeaderMap::new()), Err(Refusal::NoToken));
             assert_eq!(admit(&wrong), Err(Refusal::TooMany));
             assert!((0..20).all(|_| admit(&right) == Ok(())));
             assert_eq!(admit(&right), Err(Refusal::TooMany));
-            assert!((0..99).all(|_| gate.admit(Class::Open, &wrong) == Ok(())));
+            assert!((0..99).all(|_| guard.admit(Class::Open, &wrong) == Ok(())));
             tokio::time::advance(Duration::from_secs(1)).await;
         }
     }
