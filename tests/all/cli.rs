@@ -612,7 +612,7 @@ fn diff_tries_a_build_on_recordings() {
     }
     let other = call(&["plugin", "diff", kraken, guest, path(&ticker)]);
     assert_eq!(other.code, Some(1), "{other:?}");
-    for words in ["ticker.jsonl: refused", "because it loses 2 ids: BTC/USD, ETH/USD", "what it cannot read: "] {
+    for words in ["ticker.jsonl: refused", "because it loses 4 ids: BTC/USD, ETH/USD", "what it cannot read: "] {
         assert!(other.out.contains(words), "{words:?} is not in {other:?}");
     }
     let json = call(&["plugin", "diff", kraken, guest, path(&ticker), "--ids", "BTC/USD", "--json"]);
