@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::api;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, last_good};
 use crate::control::Control;
 use crate::logic::reload::Planner;
 use crate::plugin::Engine;
@@ -59,16 +59,19 @@ impl Daemon {
     /// Starts everything; plugins and connections follow in the background.
     pub async fn start(source: ConfigSource) -> Result<Self, StartError> {
         let mut config_planner = Planner::new();
-        let (config, path) = match source {
+        let (loaded, path) = match source {
             ConfigSource::File(path) => {
                 // Looked at before it is read, so that no change falls in between.
                 let seen = config_listing(&path);
                 config_planner.handle_listing(seen.clone());
                 config_planner.handle_listing(seen);
-                (Config::load(&path)?, Some(path))
+                let loaded = last_good::load(&path)?;
+                last_good::say_errors(&loaded);
+                (loaded, Some(path))
             }
-            ConfigSource::Fixed(config) => (*config, None),
+            ConfigSource::Fixed(config) => ((*config).into(), None),
         };
+        let config = &loaded.config;
         let status = Arc::new(Status::default());
         let listener = match config.api {
             Some(address) => {
@@ -80,9 +83,13 @@ impl Daemon {
         let scanned = plugins_dir::scan(&config.plugins_dir);
         scanned.map_err(|why| StartError::PluginsDir { path: config.plugins_dir.clone(), why })?;
         let engine = Engine::new(config.plugin_limits.clone()).map_err(StartError::Engine)?;
+        if let Some(path) = &path {
+            last_good::keep(&loaded, path);
+        }
         status.set_config(ConfigStatus {
             path: path.as_deref().map_or_else(String::new, |path| path.display().to_string()),
             loaded_at: Some(wall_clock()),
+            error: loaded.errors().map(ToString::to_string).collect::<Vec<_>>().join("; "),
             ..ConfigStatus::default()
         });
 
@@ -99,7 +106,7 @@ impl Daemon {
                 }
             });
         }
-        let supervisor = Supervisor::new(config, path, config_planner, engine, status.clone());
+        let supervisor = Supervisor::new(loaded, path, config_planner, engine, status.clone());
         tasks.spawn(supervisor.run(stop.subscribe(), received));
         Ok(Self { status, api, tasks, stop, control })
     }

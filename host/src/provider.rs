@@ -100,7 +100,7 @@ impl Provider {
             HttpClient::new(grants.clone(), secrets.clone(), places.clone(), origins.clone(), &network, max_body)?;
         let slots = status.store.provider(name);
         let parts = Parts {
-            open: plugin.configured(name.into(), config.settings.clone()),
+            open: plugin.configured(name.into(), config.settings.clone()).redacting(secrets.clone()),
             status: status.provider(name),
             buckets: description.buckets.iter().chain(&config.limits).copied().collect(),
             places,
@@ -234,7 +234,7 @@ impl Provider {
 
     fn start_poller(&mut self, table: SlotTable) {
         let Some(limits) = &self.plugin.description().http else { return };
-        let Parts { open, slots, status, client, buckets, origins, .. } = self.parts.clone();
+        let Parts { open, slots, status, client, buckets, origins, secrets, .. } = self.parts.clone();
         let ours = &self.config.http;
         let interval = ours.poll_interval.unwrap_or(limits.poll_interval);
         let setup = PollerSetup {
@@ -244,6 +244,7 @@ impl Provider {
             buckets,
             origins,
             plausible: self.config.plausible,
+            secrets,
             schedule: ScheduleConfig { interval, phase: phase_of(slots.name(), interval), backoff: ours.backoff },
             timeout: ours.timeout.unwrap_or(limits.timeout),
             max_in_flight: ours.max_in_flight.unwrap_or(limits.max_in_flight).get() as usize,

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::codec::OpenCodec;
-use crate::config::{Config, ConfigError, ProviderConfig};
+use crate::config::{Config, ConfigError, Loaded, ProviderConfig, last_good};
 use crate::control::{Command, ReloadReport};
 use crate::logic::clock::ClockWatch;
 use crate::logic::reload::{Change, Listing, Planner};
@@ -47,6 +47,8 @@ pub(crate) struct Supervisor {
     beside: BTreeMap<String, ProviderConfig>,
     /// What is wrong with which file now.
     errors: BTreeMap<PathBuf, ConfigError>,
+    /// What is wrong with which provider's section of the main configuration.
+    bad_sections: BTreeMap<String, ConfigError>,
     /// The plugin files that lie there, good or not.
     files: BTreeSet<String>,
     /// The last good build of each file.
@@ -68,12 +70,13 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Knows the configuration, and none of the plugins yet.
     pub(crate) fn new(
-        config: Config,
+        loaded: Loaded,
         config_path: Option<PathBuf>,
         config_planner: Planner,
         engine: Engine,
         status: Arc<Status>,
     ) -> Self {
+        let refused = config_path.clone().zip(loaded.refused);
         Self {
             status,
             engine: Arc::new(engine),
@@ -81,9 +84,10 @@ impl Supervisor {
             config_path,
             config_planner,
             plugins_planner: Planner::new(),
-            config,
+            config: loaded.config,
             beside: BTreeMap::new(),
-            errors: BTreeMap::new(),
+            errors: refused.into_iter().collect(),
+            bad_sections: loaded.bad,
             files: BTreeSet::new(),
             plugins: BTreeMap::new(),
             plugin_errors: BTreeMap::new(),
@@ -298,7 +302,11 @@ impl Supervisor {
     fn read_config(&mut self) {
         let Some(path) = self.config_path.clone() else { return };
         match Config::load(&path) {
-            Ok(config) => {
+            Ok(mut loaded) => {
+                loaded.keep(&self.config.providers);
+                last_good::say_errors(&loaded);
+                last_good::keep(&loaded, &path);
+                let config = loaded.config;
                 for (field, same) in [
                     ("api", config.api == self.config.api),
                     ("plugin_limits", config.plugin_limits == self.config.plugin_limits),
@@ -312,8 +320,14 @@ impl Supervisor {
                 let Config { api, plugin_limits, plugins_dir, state_dir, .. } = self.config.clone();
                 self.config = Config { api, plugin_limits, plugins_dir, state_dir, ..config };
                 self.errors.remove(&path);
-                tracing::info!(path = %path.display(), "configuration read");
-                self.accept_config();
+                self.bad_sections = loaded.bad;
+                if self.bad_sections.is_empty() {
+                    tracing::info!(path = %path.display(), "configuration read");
+                    self.accept_config();
+                } else {
+                    self.status.metrics.config_reload(false);
+                    self.publish_config();
+                }
             }
             Err(error) => self.refuse_config(&path, error),
         }
@@ -340,7 +354,8 @@ impl Supervisor {
                 format!("provider {stem} has a section in the main configuration, which counts; remove one of the two");
             ConfigError { path: self.beside_path(stem), line: None, field: String::new(), why }
         });
-        let errors = self.errors.values().cloned().chain(twice).map(|error| error.to_string());
+        let errors =
+            self.errors.values().chain(self.bad_sections.values()).cloned().chain(twice).map(|error| error.to_string());
         let error = errors.collect::<Vec<_>>().join("; ");
         self.status.set_config(ConfigStatus { error, ..self.status.config() });
     }
@@ -395,7 +410,10 @@ impl Supervisor {
             // A deleted file, or one that is being replaced slowly, takes no value away that is still good.
             let left = known.iter().filter(|stem| self.has_fresh_values(stem));
             // Whoever wrote a file beside it wants something else than the defaults, also when the file is wrong.
-            let configured = |stem: &String| !known.contains(stem) && self.errors.contains_key(&self.beside_path(stem));
+            let bad = |stem: &String| {
+                self.bad_sections.contains_key(stem) || self.errors.contains_key(&self.beside_path(stem))
+            };
+            let configured = |stem: &String| !known.contains(stem) && bad(stem);
             let all = self.plugins.keys().chain(left).filter(|stem| !used.contains(*stem) && !configured(stem));
             self.autostarted = all.cloned().collect();
         }

@@ -9,9 +9,11 @@
 mod support;
 
 mod cli;
+mod config;
 mod faults;
 mod feeds;
 mod misfits;
 mod plugins;
 mod reload;
+mod secrets;
 mod tidy;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::codec::{Context, Missing};
 use crate::metrics::{Outcome as Counted, ProviderMetrics};
 use crate::observation::{Key, Observation, PlausibleTimes, Receipt};
+use crate::secret::Secrets;
 use crate::store::{Note, ProviderSlots, SlotTable, Written, wall_clock};
 
 /// Most messages that one gap counts for.
@@ -18,6 +19,8 @@ pub(super) struct Intake {
     pub(super) table: SlotTable,
     metrics: ProviderMetrics,
     plausible: PlausibleTimes,
+    /// What a venue says may hold them.
+    secrets: Arc<Secrets>,
     epoch: u64,
     dirty: bool,
     /// By key, for streams: when something was last heard of it on this connection, and when it was first asked for, on the
@@ -31,12 +34,18 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(slots: Arc<ProviderSlots>, metrics: ProviderMetrics, plausible: PlausibleTimes) -> Self {
+    pub(super) fn new(
+        slots: Arc<ProviderSlots>,
+        metrics: ProviderMetrics,
+        plausible: PlausibleTimes,
+        secrets: Arc<Secrets>,
+    ) -> Self {
         let mut intake = Self {
             slots,
             table: SlotTable::default(),
             metrics,
             plausible,
+            secrets,
             epoch: next_epoch(),
             dirty: false,
             heard: Vec::new(),
@@ -154,7 +163,7 @@ impl Intake {
             Missing::Malformed => (Note::Unresolved, Counted::Unresolved, "the value could not be read"),
         };
         let reason = if text.is_empty() { words.to_owned() } else { format!("{words}: {text}") };
-        slot.set_note(note, &shorten(&reason));
+        slot.set_note(note, &self.shorten(&reason));
         self.metrics.outcome(counted);
         self.dirty = true;
     }
@@ -163,7 +172,7 @@ impl Intake {
         let Some(slot) = self.table.get(key) else {
             return self.unknown_key();
         };
-        let reason = shorten(reason);
+        let reason = self.shorten(reason);
         // Once, not with each answer that says so.
         if !slot.is_rejected() {
             let (provider, id) = (self.slots.name(), &slot.subscription().id);
@@ -178,7 +187,7 @@ impl Intake {
         let Some(slot) = self.table.get(key) else {
             return self.unknown_key();
         };
-        slot.set_note_unless_rejected(Note::Unresolved, &shorten(&format!("unusable value: {why}")));
+        slot.set_note_unless_rejected(Note::Unresolved, &self.shorten(&format!("unusable value: {why}")));
         self.metrics.outcome(Counted::Unusable);
     }
 
@@ -203,7 +212,7 @@ impl Intake {
         if self.quiet {
             return;
         }
-        let reason = shorten(reason);
+        let reason = self.shorten(reason);
         for slot in keys.into_iter().filter_map(|key| self.table.get(*key)) {
             slot.set_note_unless_rejected(note, &reason);
         }
@@ -252,6 +261,12 @@ impl Intake {
         }
     }
 
+    /// A venue's words may be a page of HTML, or hold our own key.
+    pub(super) fn shorten(&self, text: &str) -> String {
+        let text = &text[..text.floor_char_boundary(16 << 10)];
+        self.secrets.redact(text).chars().take(600).collect()
+    }
+
     fn unknown_key(&self) {
         self.metrics.outcome(Counted::UnknownKey);
     }
@@ -260,11 +275,6 @@ impl Intake {
 /// What a plugin may know of the world in one call.
 pub(super) fn context() -> Context {
     Context { now_ms: u64::try_from(wall_clock().0 / 1_000_000).unwrap_or(0), nonce: rand::random() }
-}
-
-/// A venue's words may be a page of HTML.
-fn shorten(text: &str) -> String {
-    text.chars().take(300).collect()
 }
 
 fn next_epoch() -> u64 {
