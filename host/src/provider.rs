@@ -114,7 +114,7 @@ impl Provider {
             HttpClient::new(grants.clone(), secrets.clone(), places.clone(), origins.clone(), &network, max_body)?;
         let slots = status.store.provider(name);
         let parts = Parts {
-            open: plugin.configured(name.into(), config.settings.clone()),
+            open: plugin.configured(name.into(), config.settings.clone()).redacting(secrets.clone()),
             faults: Arc::default(),
             status: status.detached(name),
             buckets: description.buckets.iter().chain(&config.limits).copied().collect(),
@@ -373,7 +373,7 @@ impl Provider {
     fn start_poller(&mut self, table: SlotTable) {
         let Some(limits) = &self.plugin.description().http else { return };
         let Some(handle) = self.lane.as_ref().map(|lane| lane.handle().clone()) else { return };
-        let Parts { open, slots, status, faults, client, buckets, origins, tapes, .. } = self.parts.clone();
+        let Parts { open, slots, status, faults, client, buckets, origins, tapes, secrets, .. } = self.parts.clone();
         let ours = &self.config.http;
         let interval = ours.poll_interval.unwrap_or(limits.poll_interval);
         let setup = PollerSetup {
@@ -385,6 +385,7 @@ impl Provider {
             buckets,
             origins,
             plausible: self.config.plausible,
+            secrets,
             schedule: ScheduleConfig { interval, phase: phase_of(slots.name(), interval), backoff: ours.backoff },
             timeout: ours.timeout.unwrap_or(limits.timeout),
             max_in_flight: ours.max_in_flight.unwrap_or(limits.max_in_flight).get() as usize,

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use self::replace::{Heir, Refused, Trial};
-use crate::config::{Config, ConfigError, ProviderConfig};
+use crate::config::{Config, ConfigError, Loaded, ProviderConfig, last_good};
 use crate::control::{Applied, Command, ReloadReport};
 use crate::faults::Input;
 use crate::logic::builds::{Builds, Digest, Standing};
@@ -95,6 +95,8 @@ pub(crate) struct Supervisor {
     beside: BTreeMap<String, ProviderConfig>,
     /// What is wrong with which file now.
     errors: BTreeMap<PathBuf, ConfigError>,
+    /// What is wrong with which provider's section of the main configuration.
+    bad_sections: BTreeMap<String, ConfigError>,
     /// The plugin files that lie there, good or not.
     files: BTreeSet<String>,
     /// What is known of each plugin's builds, and what of that is written down.
@@ -132,7 +134,7 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Knows the configuration, and none of the plugins yet.
     pub(crate) fn new(
-        config: Config,
+        loaded: Loaded,
         config_path: Option<PathBuf>,
         config_planner: Planner,
         engine: Engine,
@@ -143,6 +145,7 @@ impl Supervisor {
             tracing::error!(error);
             BTreeMap::new()
         });
+        let refused = config_path.clone().zip(loaded.refused);
         Self {
             status,
             engine: Arc::new(engine),
@@ -150,9 +153,10 @@ impl Supervisor {
             config_path,
             config_planner,
             plugins_planner: Planner::new(),
-            config,
+            config: loaded.config,
             beside: BTreeMap::new(),
-            errors: BTreeMap::new(),
+            errors: refused.into_iter().collect(),
+            bad_sections: loaded.bad,
             files: BTreeSet::new(),
             saved: builds.clone(),
             builds,
@@ -261,6 +265,9 @@ impl Supervisor {
             self.judge(&stem);
         }
         self.reconcile().await;
+        for (name, error) in self.bad_sections.clone() {
+            self.applied(&name, Applied::Refused(error.to_string()));
+        }
         let errors: Vec<String> = self.errors.values().map(ToString::to_string).collect();
         for reload in self.reloads.iter_mut().filter(|reload| reload.report.errors.is_empty()) {
             reload.report.errors.clone_from(&errors);
@@ -464,7 +471,11 @@ impl Supervisor {
     fn read_config(&mut self) {
         let Some(path) = self.config_path.clone() else { return };
         match Config::load(&path) {
-            Ok(config) => {
+            Ok(mut loaded) => {
+                loaded.keep(&self.config.providers);
+                last_good::say_errors(&loaded);
+                last_good::keep(&loaded, &path);
+                let config = loaded.config;
                 for (field, same) in [
                     ("api", config.api == self.config.api),
                     ("plugin_limits", config.plugin_limits == self.config.plugin_limits),
@@ -478,8 +489,14 @@ impl Supervisor {
                 let Config { api, plugin_limits, plugins_dir, state_dir, .. } = self.config.clone();
                 self.config = Config { api, plugin_limits, plugins_dir, state_dir, ..config };
                 self.errors.remove(&path);
-                tracing::info!(path = %path.display(), "configuration read");
-                self.accept_config();
+                self.bad_sections = loaded.bad;
+                if self.bad_sections.is_empty() {
+                    tracing::info!(path = %path.display(), "configuration read");
+                    self.accept_config();
+                } else {
+                    self.status.metrics.config_reload(false);
+                    self.publish_config();
+                }
             }
             Err(error) => self.refuse_config(&path, error),
         }
@@ -506,7 +523,8 @@ impl Supervisor {
                 format!("provider {stem} has a section in the main configuration, which counts; remove one of the two");
             ConfigError { path: self.beside_path(stem), line: None, field: String::new(), why }
         });
-        let errors = self.errors.values().cloned().chain(twice).map(|error| error.to_string());
+        let errors =
+            self.errors.values().chain(self.bad_sections.values()).cloned().chain(twice).map(|error| error.to_string());
         let error = errors.collect::<Vec<_>>().join("; ");
         self.status.set_config(ConfigStatus { error, ..self.status.config() });
     }
@@ -523,7 +541,10 @@ impl Supervisor {
             // A deleted file, or one that is being replaced slowly, takes no value away that is still good.
             let left = known.iter().filter(|stem| self.has_fresh_values(stem));
             // Whoever wrote a file beside it wants something else than the defaults, also when the file is wrong.
-            let configured = |stem: &String| !known.contains(stem) && self.errors.contains_key(&self.beside_path(stem));
+            let bad = |stem: &String| {
+                self.bad_sections.contains_key(stem) || self.errors.contains_key(&self.beside_path(stem))
+            };
+            let configured = |stem: &String| !known.contains(stem) && bad(stem);
             let there =
                 self.files.iter().filter(|stem| self.builds.get(*stem).is_some_and(|builds| builds.file().is_some()));
             let all = there.chain(left).filter(|stem| !used.contains(*stem) && !configured(stem));

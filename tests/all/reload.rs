@@ -613,8 +613,8 @@ async fn what_cannot_start_says_why() {
         (format!("[api]\nlisten = \"127.0.0.1:{port}\"\n"), format!("cannot listen on 127.0.0.1:{port} (api.listen)")),
         (listen.to_owned(), format!("plugins_dir {} cannot be read", directory.path().join("plugins").display())),
         (format!("plugins_dir = \"file\"\n{listen}"), "file cannot be read".to_owned()),
-        ("[provider.a]\nplugin = 7".to_owned(), "configuration refused: ".to_owned()),
-        ("[provider.a]\nplugin = 7".to_owned(), "feedgate.toml:2: provider.a.plugin: invalid type".to_owned()),
+        ("[provider.a]\nplugin = ".to_owned(), "configuration refused: ".to_owned()),
+        ("plugins_dir = 7".to_owned(), "feedgate.toml:1: plugins_dir: invalid type".to_owned()),
     ] {
         let error = start(&config).await;
         assert!(error.contains(&expected), "{error:?} lacks {expected:?}");

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::fail;
 use crate::codec::OpenCodec;
-use crate::config::{Config, ProviderConfig};
+use crate::config::{Config, Loaded, ProviderConfig};
 use crate::plugin::{Compiler, Engine, Plugin};
 use crate::plugins_dir;
 use crate::provider::Provider;
@@ -23,8 +23,8 @@ pub fn check(path: &Path, json: bool) -> ExitCode {
 }
 
 fn checked(path: &Path, json: bool) -> ExitCode {
-    let config = match Config::load(path) {
-        Ok(config) => config,
+    let Loaded { config, bad, .. } = match Config::load(path) {
+        Ok(loaded) => loaded,
         Err(error) => return fail(&error.to_string()),
     };
     let listing = match plugins_dir::scan(&config.plugins_dir) {
@@ -37,7 +37,8 @@ fn checked(path: &Path, json: bool) -> ExitCode {
         Err(error) => return fail(&error),
     };
     let mut providers = config.providers.clone();
-    let mut problems: BTreeMap<String, String> = BTreeMap::new();
+    let bad = bad.iter().map(|(name, error)| (format!("provider {name}"), error.to_string()));
+    let mut problems: BTreeMap<String, String> = bad.collect();
     let mut plugins: BTreeMap<String, Plugin> = BTreeMap::new();
     for name in listing.keys() {
         let Some((stem, is_plugin)) = plugins_dir::stem(name) else { continue };

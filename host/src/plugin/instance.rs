@@ -21,10 +21,13 @@ use crate::codec::{
     Subscription, WebSocketCodec,
 };
 use crate::observation::{Key, ValueKind};
+use crate::secret::Secrets;
 
 /// What host functions see.
 pub(super) struct Inside {
     provider: Arc<str>,
+    /// Not to be seen in what it logs.
+    secrets: Arc<Secrets>,
     limiter: Limiter,
     log_lines: LogLines,
     /// Only for plugins that import it.
@@ -35,7 +38,7 @@ pub(super) struct Inside {
 impl WasiView for Inside {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         // Present before the first call of a plugin that imports WASI, and nobody else has these functions linked.
-        let ctx = self.wasi.get_or_insert_with(|| wasi::context(&self.provider));
+        let ctx = self.wasi.get_or_insert_with(|| wasi::context(&self.provider, &self.secrets));
         WasiCtxView { ctx, table: &mut self.table }
     }
 }
@@ -48,6 +51,8 @@ impl log::Host for Inside {
         if !self.log_lines.admit() {
             return;
         }
+        // First, so that no half of one is left.
+        let text = self.secrets.redact(cut(&text, 4 * wasi::MAX_LINE));
         let text = cut(&text, wasi::MAX_LINE);
         let provider = &*self.provider;
         match level {
@@ -165,10 +170,12 @@ impl PluginInstance {
         exports: &Exports,
         wasi: bool,
         provider: &Arc<str>,
+        secrets: &Arc<Secrets>,
         limits: &Arc<PluginLimits>,
     ) -> Result<Self, Death> {
         let inside = Inside {
             provider: provider.clone(),
+            secrets: secrets.clone(),
             limiter: Limiter::new(limits),
             log_lines: LogLines {
                 per_second: limits.log_lines_per_second,

@@ -10,19 +10,20 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
+use crate::secret::Secrets;
+
 /// Longest line that is logged; the rest of it is dropped.
 pub(super) const MAX_LINE: usize = 1024;
 
-pub(super) fn context(provider: &Arc<str>) -> WasiCtx {
-    WasiCtxBuilder::new()
-        .stdout(Lines { provider: provider.clone(), stream: "stdout" })
-        .stderr(Lines { provider: provider.clone(), stream: "stderr" })
-        .build()
+pub(super) fn context(provider: &Arc<str>, secrets: &Arc<Secrets>) -> WasiCtx {
+    let lines = |stream| Lines { provider: provider.clone(), secrets: secrets.clone(), stream };
+    WasiCtxBuilder::new().stdout(lines("stdout")).stderr(lines("stderr")).build()
 }
 
 #[derive(Clone)]
 struct Lines {
     provider: Arc<str>,
+    secrets: Arc<Secrets>,
     stream: &'static str,
 }
 
@@ -48,6 +49,7 @@ impl LineWriter {
     fn log(&mut self) {
         if !self.pending.is_empty() {
             let text = String::from_utf8_lossy(&self.pending);
+            let text = self.lines.secrets.redact(&text);
             tracing::info!(provider = %self.lines.provider, stream = self.lines.stream, "{text}");
             self.pending.clear();
         }
