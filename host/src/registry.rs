@@ -6,6 +6,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::faults::{self, Fault, Input};
 use crate::logic::builds::{Build, Builds, Digest, Standing, hex};
 use crate::observation::UnixNanos;
 use crate::state::StateDir;
@@ -91,6 +92,16 @@ impl Registry {
         }
     }
 
+    /// Writes down what a build died of.
+    pub(crate) fn keep_faults(&self, digest: &Digest, faults: &[Fault]) -> io::Result<()> {
+        self.state.as_ref().map_or(Ok(()), |state| faults::keep(state, digest, faults))
+    }
+
+    /// What a build died of, as far as it was written down.
+    pub(crate) fn kept_faults(&self, digest: &Digest) -> Result<Vec<Input>, String> {
+        self.state.as_ref().map_or(Ok(Vec::new()), |state| faults::kept(state, digest))
+    }
+
     /// Files of builds that never run again go.
     fn forget_files(&self, plugins: &BTreeMap<String, Builds>) -> io::Result<()> {
         let Some(directory) = &self.builds else { return Ok(()) };
@@ -99,6 +110,9 @@ impl Registry {
         for name in directory.list()? {
             if !known.contains(&name) {
                 directory.remove(&name)?;
+                if let (Some(state), Some(digest)) = (&self.state, name.strip_suffix(".wasm")) {
+                    state.inside("faults")?.remove(&format!("{digest}.json"))?;
+                }
             }
         }
         Ok(())

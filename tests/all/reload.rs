@@ -68,7 +68,7 @@ async fn until_state(running: &Running, provider: &str, state: ProviderState) ->
 }
 
 /// One line of the metrics.
-fn counted(running: &Running, series: &str) -> u64 {
+pub fn counted(running: &Running, series: &str) -> u64 {
     let text = running.status().render_metrics();
     text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or(0)
 }

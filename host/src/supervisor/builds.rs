@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::{Done, Load, Supervisor};
 use crate::codec::OpenCodec;
 use crate::control::BuildCommand;
-use crate::faults::Input;
 use crate::logic::builds::{Build, Builds, Digest, Standing, hex, short};
 use crate::plugin::{Configured, LoadError, Plugin};
 use crate::plugins_dir;
@@ -191,7 +190,7 @@ impl Supervisor {
             let Some(provider) = self.running.get(&name) else { continue };
             let (plugin, config) = (provider.plugin().clone(), provider.config().clone());
             let digest = plugin.digest().bytes();
-            let inputs = provider.faults().kept().into_iter().filter_map(|fault| fault.input).collect();
+            let died_of = provider.faults().kept();
             let lives =
                 |other: &&Provider| other.plugin().digest().bytes() == digest && other.faults().quarantine().is_none();
             let others = self.running.values().any(|other| lives(&other));
@@ -203,7 +202,10 @@ impl Supervisor {
             } else if builds.get(digest).is_some_and(|build| build.standing != Standing::Quarantined) {
                 tracing::error!(provider = name, build = short(&digest), why, "build quarantined");
                 builds.handle_quarantine(digest, &why, wall_clock());
-                self.died_of.insert(digest, inputs);
+                if let Err(error) = self.registry.keep_faults(&digest, &died_of) {
+                    tracing::warn!(provider = name, %error, "what it died of is not written down");
+                }
+                self.died_of.insert(digest, died_of.into_iter().filter_map(|fault| fault.input).collect());
             }
         }
         changed
@@ -220,7 +222,13 @@ impl Supervisor {
             }
             return;
         };
-        let inputs: Vec<Input> = self.died_of.get(&digest).cloned().unwrap_or_default();
+        let inputs = match self.died_of.get(&digest) {
+            Some(inputs) => inputs.clone(),
+            None => self.registry.kept_faults(&digest).unwrap_or_else(|error| {
+                tracing::warn!(plugin = stem, build = short(&digest), error, "what it died of cannot be read");
+                Vec::new()
+            }),
+        };
         let settings = self.wanted.values().find(|config| config.plugin == stem).map(|config| config.settings.clone());
         let open = plugin.configured(stem.as_str().into(), settings.unwrap_or_else(|| "{}".to_owned()));
         let handle = tokio::runtime::Handle::current();
