@@ -14,10 +14,12 @@ use tokio::task::JoinSet;
 use crate::codec::OpenCodec;
 use crate::config::{Config, ConfigError, Loaded, ProviderConfig, last_good};
 use crate::control::{Command, ReloadReport};
+use crate::grants::{self, Asks};
 use crate::logic::clock::ClockWatch;
 use crate::logic::reload::{Change, Listing, Planner};
-use crate::plugin::{Engine, LoadError, Plugin};
+use crate::plugin::{Digest, Engine, LoadError, Plugin};
 use crate::plugins_dir;
+use crate::provenance;
 use crate::provider::Provider;
 use crate::status::{ConfigStatus, LoadedPlugin, PluginStatus, ProviderState, Status};
 use crate::store::{State, wall_clock};
@@ -53,6 +55,8 @@ pub(crate) struct Supervisor {
     files: BTreeSet<String>,
     /// The last good build of each file.
     plugins: BTreeMap<String, Plugin>,
+    /// What the last good build of each name asked for, also when its file is gone.
+    asked: BTreeMap<String, Asks>,
     /// Why the file that lies there now was not loaded.
     plugin_errors: BTreeMap<String, String>,
     /// The providers that keep an older build, with the newer one's file and why they refused it.
@@ -77,6 +81,7 @@ impl Supervisor {
         status: Arc<Status>,
     ) -> Self {
         let refused = config_path.clone().zip(loaded.refused);
+        let bad_grants = loaded.bad_grants.map(|error| (error.path.clone(), error));
         Self {
             status,
             engine: Arc::new(engine),
@@ -86,10 +91,11 @@ impl Supervisor {
             plugins_planner: Planner::new(),
             config: loaded.config,
             beside: BTreeMap::new(),
-            errors: refused.into_iter().collect(),
+            errors: refused.into_iter().chain(bad_grants).collect(),
             bad_sections: loaded.bad,
             files: BTreeSet::new(),
             plugins: BTreeMap::new(),
+            asked: BTreeMap::new(),
             plugin_errors: BTreeMap::new(),
             refusals: BTreeMap::new(),
             autostarted: BTreeSet::new(),
@@ -197,9 +203,11 @@ impl Supervisor {
         self.looks = self.looks.saturating_add(1);
         let mut changed = false;
         if let Some(path) = self.config_path.clone() {
-            for change in self.config_planner.handle_listing(config_listing(&path)) {
-                // A deleted file leaves everything as it is.
-                if matches!(change, Change::Load(_) | Change::Reload(_)) {
+            let grants = self.config.plugins.grants_file.clone();
+            for change in self.config_planner.handle_listing(config_listing(&path, &grants)) {
+                // A deleted file leaves everything as it is; deleted grants are granted no longer.
+                let gone = |name: &str| Path::new(name) != grants;
+                if !matches!(&change, Change::Unload(name) if gone(name)) {
                     self.read_config();
                     changed = true;
                 }
@@ -303,7 +311,7 @@ impl Supervisor {
         let Some(path) = self.config_path.clone() else { return };
         match Config::load(&path) {
             Ok(mut loaded) => {
-                loaded.keep(&self.config.providers);
+                loaded.keep(&self.config);
                 last_good::say_errors(&loaded);
                 last_good::keep(&loaded, &path);
                 let config = loaded.config;
@@ -318,10 +326,19 @@ impl Supervisor {
                     }
                 }
                 let Config { api, plugin_limits, plugins_dir, state_dir, .. } = self.config.clone();
+                let other_plugins = config.plugins != self.config.plugins;
                 self.config = Config { api, plugin_limits, plugins_dir, state_dir, ..config };
+                if other_plugins {
+                    // What was refused may be allowed now, and the other way round.
+                    let known = self.files.iter().filter(|stem| !self.waiting.contains(*stem)).cloned();
+                    let known: Vec<String> = known.collect();
+                    self.waiting.extend(known);
+                }
                 self.errors.remove(&path);
+                self.errors.remove(&self.config.plugins.grants_file);
+                self.errors.extend(loaded.bad_grants.map(|error| (error.path.clone(), error)));
                 self.bad_sections = loaded.bad;
-                if self.bad_sections.is_empty() {
+                if self.bad_sections.is_empty() && !self.errors.contains_key(&self.config.plugins.grants_file) {
                     tracing::info!(path = %path.display(), "configuration read");
                     self.accept_config();
                 } else {
@@ -367,9 +384,17 @@ impl Supervisor {
         }
         let Some(stem) = self.waiting.pop_front() else { return };
         let (engine, path) = (self.engine.clone(), self.config.plugins_dir.join(format!("{stem}.wasm")));
+        let (policy, written) = (self.config.plugins.provenance.clone(), self.config.plugins.sha256(&stem));
+        // Nobody remembers digests yet.
+        let pinned = None;
         self.loading.spawn_blocking(move || {
             let read = plugins_dir::read(&path, engine.limits().max_file_bytes);
-            let result = read.and_then(|bytes| engine.load_blocking(&bytes));
+            let result = read.and_then(|bytes| {
+                // Before it is compiled: what is not trusted is not looked at.
+                let signatures = plugins_dir::read_signatures(&path)?;
+                provenance::check(&policy, Digest::of(&bytes), written, pinned, signatures.as_deref())?;
+                engine.load_blocking(&bytes)
+            });
             (stem, result)
         });
         self.say_why_waiting();
@@ -380,6 +405,7 @@ impl Supervisor {
             // Deleted while it was being loaded.
             return;
         }
+        let result = result.map_err(|error| error.to_string()).and_then(|plugin| self.granted(&stem, plugin));
         self.status.metrics.plugin_load(result.is_ok());
         match result {
             Ok(plugin) => {
@@ -391,11 +417,22 @@ impl Supervisor {
             Err(error) => {
                 let keeps = if self.plugins.contains_key(&stem) { "; the build before it stays" } else { "" };
                 tracing::error!(plugin = %stem, %error, "plugin refused{keeps}");
-                self.plugin_errors.insert(stem.clone(), error.to_string());
+                self.plugin_errors.insert(stem.clone(), error);
                 self.publish_plugins();
                 self.say_why_waiting();
             }
         }
+    }
+
+    /// The plugin with all that it is granted, or in words what it needs beyond that.
+    fn granted(&mut self, stem: &str, plugin: Plugin) -> Result<Plugin, String> {
+        let asks = Asks::of(plugin.description(), self.engine.limits());
+        let grant = self.config.plugins.grant(stem);
+        grants::decide(self.config.plugins.policy, &asks, self.asked.get(stem), &grant)
+            .map_err(|needs| needs.words(stem, &grant))?;
+        let plugin = plugin.granted(&asks.resources.max(grant.resources));
+        self.asked.insert(stem.to_owned(), asks);
+        Ok(plugin)
     }
 
     /// What should run, by name.
@@ -475,6 +512,7 @@ impl Supervisor {
         };
         if let Some(provider) = self.running.get_mut(name)
             && provider.plugin().digest() == plugin.digest()
+            && provider.plugin().limits() == plugin.limits()
         {
             let only_ids = ProviderConfig {
                 ids: config.ids.clone(),
@@ -599,10 +637,10 @@ impl Supervisor {
     }
 }
 
-/// The main configuration as a listing of one file.
-pub(crate) fn config_listing(path: &Path) -> Listing {
-    let name = path.to_string_lossy().into_owned();
-    plugins_dir::stamp_of(path).map(|stamp| (name, stamp)).into_iter().collect()
+/// The main configuration and its grants as a listing.
+pub(crate) fn config_listing(path: &Path, grants: &Path) -> Listing {
+    let entry = |path: &Path| Some((path.to_string_lossy().into_owned(), plugins_dir::stamp_of(path)?));
+    [path, grants].into_iter().filter_map(entry).collect()
 }
 
 /// Whether the plugin takes these settings: on an instance of its own, off the runtime's threads.

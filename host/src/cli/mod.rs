@@ -23,11 +23,13 @@ pub mod check;
 #[cfg(feature = "demo")]
 pub mod demo;
 pub mod get;
+pub mod grant;
 pub mod live;
 pub mod plugin;
 pub mod providers;
 pub mod row;
 pub mod run;
+pub mod sign;
 pub mod watch;
 
 mod changes;
