@@ -1,8 +1,8 @@
 //! What every plugin is, and comfort for the contract's records.
 
 use crate::{
-    Compression, Description, Error, Frame, HttpLimits, Key, Malformed, Observation, Rejection, Resources, SettingsError,
-    Timestamp, Value, ValueKind, Wait, WebsocketLimits,
+    Compression, Description, Error, Frame, HttpLimits, Key, Malformed, Observation, Rejection, Resources,
+    SettingsError, Timestamp, Value, ValueKind, Wait, WebsocketLimits,
 };
 
 /// A plugin. Its value is the state of one live instance: one connection or one poller, never both, never shared.
