@@ -12,6 +12,7 @@ use serde::de::IgnoredAny;
 
 use self::api::{RawApi, api};
 use self::limits::{RawPluginLimits, plugin_limits};
+use self::plugins::{RawPlugin, RawPlugins, plugins};
 use self::provider::{RawProvider, provider};
 use self::source::{Section, Source, read};
 use crate::plugin::PluginLimits;
@@ -19,11 +20,13 @@ use crate::plugin::PluginLimits;
 mod api;
 pub(crate) mod last_good;
 mod limits;
+pub mod plugins;
 mod provider;
 mod secret;
 mod source;
 
 pub use api::{ApiConfig, ApiTokens, DEFAULT_LISTEN};
+pub use plugins::PluginsConfig;
 pub use provider::{HttpConfig, NetworkConfig, ProviderConfig, Transport, WebSocketConfig};
 pub use secret::SecretSource;
 pub use source::ConfigError;
@@ -42,6 +45,7 @@ pub struct Config {
     pub plugin_limits: PluginLimits,
     /// How long a new build is watched, and may be taken back, before it counts as good.
     pub probation: Duration,
+    pub plugins: PluginsConfig,
     pub providers: BTreeMap<String, ProviderConfig>,
 }
 
@@ -54,6 +58,8 @@ struct RawConfig {
     probation_ms: Option<u64>,
     api: RawApi,
     plugin_limits: RawPluginLimits,
+    plugins: RawPlugins,
+    plugin: BTreeMap<String, RawPlugin>,
     /// Each is read by itself.
     provider: BTreeMap<String, IgnoredAny>,
 }
@@ -64,6 +70,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is wrong with which provider's section. `config` has what was there before, if anything was.
     pub bad: BTreeMap<String, ConfigError>,
+    /// What is wrong with the file of grants. `config` has what it granted before, if it did.
+    pub bad_grants: Option<ConfigError>,
     /// Why nothing of the file is in `config`, which is what the file last said that was good.
     pub refused: Option<ConfigError>,
     /// What was read.
@@ -73,18 +81,21 @@ pub struct Loaded {
 impl Loaded {
     /// Whether the file applies as it is written.
     pub fn is_whole(&self) -> bool {
-        self.bad.is_empty() && self.refused.is_none()
+        self.errors().next().is_none()
     }
 
     /// What is wrong with the file, in words.
     pub fn errors(&self) -> impl Iterator<Item = &ConfigError> {
-        self.refused.iter().chain(self.bad.values())
+        self.refused.iter().chain(&self.bad_grants).chain(self.bad.values())
     }
 
-    /// In place of sections that are bad: what stood there before.
-    pub fn keep(&mut self, before: &BTreeMap<String, ProviderConfig>) {
+    /// In place of what is bad: what stood there before.
+    pub fn keep(&mut self, before: &Config) {
+        if self.bad_grants.is_some() {
+            self.config.plugins.keep_grants(&before.plugins);
+        }
         for name in self.bad.keys() {
-            if let Some(provider) = before.get(name) {
+            if let Some(provider) = before.providers.get(name) {
                 self.config.providers.insert(name.clone(), provider.clone());
             }
         }
@@ -93,7 +104,7 @@ impl Loaded {
 
 impl From<Config> for Loaded {
     fn from(config: Config) -> Self {
-        Self { config, bad: BTreeMap::new(), refused: None, text: String::new() }
+        Self { config, bad: BTreeMap::new(), bad_grants: None, refused: None, text: String::new() }
     }
 }
 
@@ -107,16 +118,17 @@ impl Config {
     /// Text that is at hand, good as a whole.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let mut loaded = Self::read(text.to_owned(), path)?;
-        match loaded.bad.pop_first() {
-            Some((_, error)) => Err(error),
+        match loaded.bad.pop_first().map(|(_, error)| error).or(loaded.bad_grants) {
+            Some(error) => Err(error),
             None => Ok(loaded.config),
         }
     }
 
     /// As [`Config::load`], for text that is at hand.
     pub fn read(text: String, path: &Path) -> Result<Loaded, ConfigError> {
-        let (config, bad) = Self::read_text(&text, path)?;
-        Ok(Loaded { config, bad, refused: None, text })
+        let (mut config, bad) = Self::read_text(&text, path)?;
+        let bad_grants = config.plugins.read_grants().err();
+        Ok(Loaded { config, bad, bad_grants, refused: None, text })
     }
 
     fn read_text(text: &str, path: &Path) -> Result<(Self, BTreeMap<String, ConfigError>), ConfigError> {
@@ -138,6 +150,7 @@ impl Config {
             api,
             plugin_limits: plugin_limits(&source, &raw.plugin_limits)?,
             probation: Duration::from_millis(raw.probation_ms.unwrap_or(600_000)),
+            plugins: plugins(&source, base, raw.plugins, raw.plugin)?,
             providers,
         };
         Ok((config, bad))

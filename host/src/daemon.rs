@@ -78,7 +78,8 @@ impl Daemon {
         let (loaded, path) = match source {
             ConfigSource::File(path) => {
                 // Looked at before it is read, so that no change falls in between.
-                let seen = config_listing(&path);
+                let grants = last_good::load(&path)?.config.plugins.grants_file;
+                let seen = config_listing(&path, &grants);
                 config_planner.handle_listing(seen.clone());
                 config_planner.handle_listing(seen);
                 let loaded = last_good::load(&path)?;

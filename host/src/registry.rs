@@ -151,17 +151,8 @@ impl Plugin {
     }
 }
 
-/// From 64 digits.
-pub(crate) fn digest(text: &str) -> Result<Digest, String> {
-    let wrong = || format!("{text:?} is no sha256");
-    let mut digest = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return Err(wrong());
-    }
-    for (at, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).map_err(|_| wrong())?;
-    }
-    Ok(digest)
+fn digest(text: &str) -> Result<Digest, String> {
+    text.parse().map(crate::plugin::Digest::bytes).map_err(|why: &str| format!("{text:?}: {why}"))
 }
 
 fn file_name(digest: &Digest) -> String {

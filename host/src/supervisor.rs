@@ -146,6 +146,7 @@ impl Supervisor {
             BTreeMap::new()
         });
         let refused = config_path.clone().zip(loaded.refused);
+        let bad_grants = loaded.bad_grants.map(|error| (error.path.clone(), error));
         Self {
             status,
             engine: Arc::new(engine),
@@ -155,7 +156,7 @@ impl Supervisor {
             plugins_planner: Planner::new(),
             config: loaded.config,
             beside: BTreeMap::new(),
-            errors: refused.into_iter().collect(),
+            errors: refused.into_iter().chain(bad_grants).collect(),
             bad_sections: loaded.bad,
             files: BTreeSet::new(),
             saved: builds.clone(),
@@ -352,9 +353,11 @@ impl Supervisor {
         self.looks = self.looks.saturating_add(1);
         let (mut changed, mut configured) = (false, false);
         if let Some(path) = self.config_path.clone() {
-            for change in self.config_planner.handle_listing(config_listing(&path)) {
-                // A deleted file leaves everything as it is.
-                if matches!(change, Change::Load(_) | Change::Reload(_)) {
+            let grants = self.config.plugins.grants_file.clone();
+            for change in self.config_planner.handle_listing(config_listing(&path, &grants)) {
+                // A deleted file leaves everything as it is; deleted grants are granted no longer.
+                let gone = |name: &str| Path::new(name) != grants;
+                if !matches!(&change, Change::Unload(name) if gone(name)) {
                     self.read_config();
                     configured = true;
                 }
@@ -472,7 +475,7 @@ impl Supervisor {
         let Some(path) = self.config_path.clone() else { return };
         match Config::load(&path) {
             Ok(mut loaded) => {
-                loaded.keep(&self.config.providers);
+                loaded.keep(&self.config);
                 last_good::say_errors(&loaded);
                 last_good::keep(&loaded, &path);
                 let config = loaded.config;
@@ -487,10 +490,22 @@ impl Supervisor {
                     }
                 }
                 let Config { api, plugin_limits, plugins_dir, state_dir, .. } = self.config.clone();
+                let other_plugins = config.plugins != self.config.plugins;
                 self.config = Config { api, plugin_limits, plugins_dir, state_dir, ..config };
+                if other_plugins {
+                    // What was refused may be allowed now, and the other way round.
+                    for stem in &self.files {
+                        let load = Load::File(stem.clone());
+                        if !self.waiting.contains(&load) {
+                            self.waiting.push_back(load);
+                        }
+                    }
+                }
                 self.errors.remove(&path);
+                self.errors.remove(&self.config.plugins.grants_file);
+                self.errors.extend(loaded.bad_grants.map(|error| (error.path.clone(), error)));
                 self.bad_sections = loaded.bad;
-                if self.bad_sections.is_empty() {
+                if self.bad_sections.is_empty() && !self.errors.contains_key(&self.config.plugins.grants_file) {
                     tracing::info!(path = %path.display(), "configuration read");
                     self.accept_config();
                 } else {
@@ -560,8 +575,8 @@ impl Supervisor {
     }
 }
 
-/// The main configuration as a listing of one file.
-pub(crate) fn config_listing(path: &Path) -> Listing {
-    let name = path.to_string_lossy().into_owned();
-    plugins_dir::stamp_of(path).map(|stamp| (name, stamp)).into_iter().collect()
+/// The main configuration and its grants as a listing.
+pub(crate) fn config_listing(path: &Path, grants: &Path) -> Listing {
+    let entry = |path: &Path| Some((path.to_string_lossy().into_owned(), plugins_dir::stamp_of(path)?));
+    [path, grants].into_iter().filter_map(entry).collect()
 }

@@ -296,7 +296,10 @@ async fn a_build_that_refuses_the_settings_leaves_the_one_before() {
     let origins = [redirected(&binance), redirected(&kraken)]
         .map(|line| line.trim_start_matches("redirect_origins = {").trim_end_matches('}').trim().to_owned());
     let config = |settings: &str| {
-        format!("[provider.venue]\nids = [\"BTCUSDT\"]\nredirect_origins = {{ {} }}\n{settings}\n", origins.join(", "))
+        // Another venue is more than the first build asked for.
+        let grant = "[plugin.venue.grant]\norigins = [\"https://api.kraken.com\", \"wss://ws.kraken.com\"]";
+        let redirects = origins.join(", ");
+        format!("[provider.venue]\nids = [\"BTCUSDT\"]\nredirect_origins = {{ {redirects} }}\n{settings}\n{grant}\n")
     };
     let running = Running::start(&config("settings = { price = \"last\" }"), &[]).await;
     running.drop_file("venue.wasm", &bytes_of("binance"));

@@ -59,9 +59,7 @@ async fn a_venue_that_says_the_key_back_is_not_repeated() {
     let encoding = answering(403, BASIC).await;
     let leading = {
         let answer = |_: Request| {
-            Reply::Send(
-                Response::new(302, "text/plain", "").with_header("location", &format!("https://{KEY}.example/")),
-            )
+            Reply::Send(Response::new(302, "text/plain", "").with_header("location", format!("https://{KEY}.example/")))
         };
         ScriptedHttp::start(answer).await.expect("a free port")
     };

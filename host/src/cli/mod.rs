@@ -28,12 +28,14 @@ pub mod check;
 pub mod demo;
 pub mod diff;
 pub mod get;
+pub mod grant;
 pub mod live;
 pub mod plugin;
 pub mod providers;
 pub mod reload;
 pub mod row;
 pub mod run;
+pub mod sign;
 pub mod watch;
 
 mod changes;

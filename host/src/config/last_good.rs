@@ -22,9 +22,9 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, ConfigError> {
     let salvaged = salvaged_state_dir(&text, path);
     match Config::read(text, path) {
         Ok(mut loaded) => {
-            let directory = loaded.config.state_dir.as_deref().filter(|_| !loaded.bad.is_empty());
+            let directory = loaded.config.state_dir.as_deref().filter(|_| !loaded.is_whole());
             if let Some(kept) = directory.and_then(|directory| kept(directory, path)) {
-                loaded.keep(&kept.config.providers);
+                loaded.keep(&kept.config);
             }
             Ok(loaded)
         }
@@ -39,6 +39,9 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, ConfigError> {
 pub(crate) fn say_errors(loaded: &Loaded) {
     if let Some(error) = &loaded.refused {
         tracing::error!(%error, "configuration refused; starting with what it last said that was good");
+    }
+    if let Some(error) = &loaded.bad_grants {
+        tracing::error!(%error, "the file of grants is refused; what it granted before stays");
     }
     for (provider, error) in &loaded.bad {
         let keeps = loaded.config.providers.contains_key(provider);
@@ -71,7 +74,7 @@ fn kept(directory: &Path, path: &Path) -> Option<Loaded> {
     }
     let kept = StateDir::open(directory).ok()?.read(FILE, MAX_KEPT).ok()??;
     let text = String::from_utf8(kept).ok()?.strip_prefix(&heading(path))?.to_owned();
-    Config::read(text, path).ok().filter(Loaded::is_whole)
+    Config::read(text, path).ok().filter(|loaded| loaded.bad.is_empty())
 }
 
 /// Two files may share a state directory, and neither is to start with what the other said.

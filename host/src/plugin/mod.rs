@@ -13,8 +13,9 @@ use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Config, OptLevel};
 
 use crate::codec::{Death, OpenCodec};
-use crate::description::Description;
+use crate::description::{Description, Resources};
 use crate::observation::ValueKind;
+use crate::provenance::Unproven;
 use crate::secret::Secrets;
 use crate::state::StateDir;
 
@@ -61,6 +62,12 @@ impl Digest {
     }
 }
 
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
 impl std::str::FromStr for Digest {
     type Err = &'static str;
 
@@ -92,6 +99,8 @@ pub enum LoadError {
     Read(String),
     #[error("{size} bytes, more than {max} (knob: plugin_limits.max_file_mib)")]
     TooLarge { size: usize, max: usize },
+    #[error(transparent)]
+    Unproven(#[from] Unproven),
     #[error(transparent)]
     Misfit(#[from] Misfit),
     #[error("does not compile: {0}")]
@@ -209,14 +218,16 @@ impl Engine {
         let linker = if fit.wasi { &self.wasi_linker } else { &self.linker };
         let pre = linker.instantiate_pre(component).map_err(|e| LoadError::Compile(compile::words(&e)))?;
         let probe: Arc<str> = "describe".into();
-        let mut instance = PluginInstance::new(&pre, &exports, fit.wasi, &probe, &Arc::default(), &self.limits)
+        let limits = Arc::new(self.limits.describing());
+        let mut instance = PluginInstance::new(&pre, &exports, fit.wasi, &probe, &Arc::default(), &limits)
             .await
             .map_err(LoadError::Describe)?;
         let description = instance.describe().await.map_err(LoadError::Describe)?;
         let description = describe::check(description, fit.http, fit.websocket).map_err(LoadError::Description)?;
         let size = bytes.len();
         Ok(Plugin {
-            inner: Arc::new(Inner { pre, exports, compiled, description, digest, size, limits: self.limits.clone() }),
+            inner: Arc::new(Inner { pre, exports, compiled, description, digest, size }),
+            limits: self.limits.clone(),
         })
     }
 
@@ -328,6 +339,7 @@ pub fn componentize(bytes: &[u8]) -> Result<Vec<u8>, Misfit> {
 #[derive(Clone)]
 pub struct Plugin {
     inner: Arc<Inner>,
+    limits: Arc<PluginLimits>,
 }
 
 struct Inner {
@@ -338,7 +350,6 @@ struct Inner {
     description: Description,
     digest: Digest,
     size: usize,
-    limits: Arc<PluginLimits>,
 }
 
 impl fmt::Debug for Plugin {
@@ -365,6 +376,17 @@ impl Plugin {
     /// What it exports and imports.
     pub fn fit(&self) -> &Fit {
         &self.inner.compiled.fit
+    }
+
+    /// What each of its instances may use.
+    pub fn limits(&self) -> &PluginLimits {
+        &self.limits
+    }
+
+    /// The same, whose instances may use what was granted beyond the defaults.
+    #[must_use]
+    pub fn granted(&self, resources: &Resources) -> Self {
+        Self { inner: self.inner.clone(), limits: Arc::new(self.limits.raised(resources)) }
     }
 
     /// For a provider of this name with these settings, as JSON.
@@ -407,7 +429,7 @@ impl OpenCodec for Configured {
             inner.compiled.fit.wasi,
             &self.provider,
             &self.secrets,
-            &inner.limits,
+            &self.plugin.limits,
         )
         .await?;
         let kind = instance.configure(&self.settings).await?;

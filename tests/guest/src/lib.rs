@@ -127,6 +127,7 @@ impl Plugin for Guest {
             default_ids: vec!["a".to_owned(), "b".to_owned()],
             settings_schema: "{}".to_owned(),
             secrets: vec![Secret { name: "key".to_owned(), purpose: "for tests".to_owned(), required: false }],
+            resources: None,
             buckets: vec![Bucket {
                 what: Action::Send,
                 count: 50,
