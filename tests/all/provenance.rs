@@ -1,5 +1,6 @@
 //! Who vouches for a plugin: keys made, files signed and checked by the command, and a daemon that loads nothing else.
 
+use feedgate::control::BuildCommand;
 use feedgate::plugin::Digest;
 use feedgate::status::PluginStatus;
 
@@ -113,5 +114,29 @@ async fn a_digest_that_is_written_is_the_only_one() {
     assert_eq!(running.status().provider("static").info().plugin_digest, good);
     running.write_config(&config(&next));
     running.until("it runs", |status| status.provider("static").info().plugin_digest == next).await;
+    running.stop().await;
+}
+
+/// The first digest of a name counts until the operator says otherwise, also over a restart.
+#[tokio::test]
+async fn the_first_of_a_name_is_pinned_until_the_operator_pins_another() {
+    let config = "[plugins]\nrequire = \"pin\"\n[provider.static]\n";
+    let running = Running::start(config, &["static"]).await;
+    let first = Digest::of(&bytes_of("static")).to_string();
+    running.until("it is pinned", |_| listed(&running, "static").pinned.as_ref() == Some(&first)).await;
+    let other = Digest::of(&changed()).to_string();
+    running.drop_file("static.wasm", &changed());
+    let error = |running: &Running| listed(running, "static").error;
+    running.until("it is not trusted", |_| error(&running).contains("is pinned; `feedgate plugin pin")).await;
+    assert_eq!(running.status().provider("static").info().plugin_digest, first);
+    let running = running.restart().await;
+    running
+        .until("it is not trusted now either", |_| error(&running).contains("is pinned; `feedgate plugin pin"))
+        .await;
+    running.until("the first runs", |status| status.provider("static").info().plugin_digest == first).await;
+    let pinned = running.daemon.control().build("static".to_owned(), BuildCommand::Pin(Some(other.clone())));
+    assert_eq!(pinned.await.expect("it runs").map(|_| ()), Ok(()));
+    running.until("the other runs", |status| status.provider("static").info().plugin_digest == other).await;
+    assert_eq!(error(&running), "");
     running.stop().await;
 }

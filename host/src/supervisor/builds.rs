@@ -115,8 +115,18 @@ impl Supervisor {
         }
     }
 
-    /// With the resources that it may have.
+    /// With the resources that it may have. What ran before and may no longer have what it asks for does not start again;
+    /// what runs goes on.
     fn keep_loaded(&mut self, stem: &str, plugin: Plugin) {
+        let digest = plugin.digest().bytes();
+        let runs = self.running.values().any(|provider| provider.plugin().digest().bytes() == digest);
+        if let Err(needs) = self.granted(stem, &plugin)
+            && let Some(builds) = self.builds.get_mut(stem)
+            && !runs
+            && builds.get(digest).is_some_and(|build| matches!(build.standing, Standing::Trial | Standing::Good))
+        {
+            builds.handle_judged(digest, Standing::NeedsGrant, &needs, wall_clock());
+        }
         let asks = Asks::of(plugin.description(), self.engine.limits());
         let granted = plugin.granted(&asks.resources.max(self.config.plugins.grant(stem).resources));
         self.loaded.insert(plugin.digest().bytes(), granted);
@@ -200,6 +210,7 @@ impl Supervisor {
                 "the new build reads what the one before reads"
             );
         } else {
+            builds.handle_judged(digest, standing, reason, wall_clock());
             tracing::error!(
                 plugin = stem,
                 build = short(&digest),
@@ -459,7 +470,7 @@ impl Supervisor {
 /// What speaks against a build.
 pub(super) fn words(build: &Build) -> String {
     match build.standing {
-        Standing::Refused => build.reason.clone(),
+        Standing::Refused | Standing::NeedsGrant | Standing::Untrusted => build.reason.clone(),
         Standing::Trial | Standing::Good | Standing::New => {
             format!("build {} lies there, and another is to run", short(&build.digest))
         }
