@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::faults::{self, Fault, Input};
 use crate::logic::builds::{Build, Builds, Digest, Standing, hex};
 use crate::observation::UnixNanos;
+use crate::provenance::MAX_SIGNATURES;
 use crate::state::StateDir;
 
 const FILE: &str = "builds.json";
@@ -77,11 +78,22 @@ impl Registry {
         self.forget_files(plugins)
     }
 
-    /// Keeps a build's file, for when the one in the plugins' directory is another.
-    pub(crate) fn keep(&self, digest: &Digest, bytes: &[u8]) -> io::Result<()> {
+    /// Keeps a build's file, and what vouches for it, for when the one in the plugins' directory is another.
+    pub(crate) fn keep(&self, digest: &Digest, bytes: &[u8], signatures: Option<&[u8]>) -> io::Result<()> {
         let Some(builds) = &self.builds else { return Ok(()) };
+        if let Some(signatures) = signatures {
+            builds.write(&signatures_name(digest), signatures)?;
+        }
         let name = file_name(digest);
         if builds.path().join(&name).exists() { Ok(()) } else { builds.write(&name, bytes) }
+    }
+
+    /// What was kept to vouch for a build.
+    pub(crate) fn kept_signatures(&self, digest: &Digest) -> io::Result<Option<Vec<u8>>> {
+        match &self.builds {
+            Some(builds) => builds.read(&signatures_name(digest), MAX_SIGNATURES as u64),
+            None => Ok(None),
+        }
     }
 
     /// A build's file as it was kept; whoever reads it compares its digest.
@@ -155,6 +167,10 @@ fn digest(text: &str) -> Result<Digest, String> {
     text.parse().map(crate::plugin::Digest::bytes).map_err(|why: &str| format!("{text:?}: {why}"))
 }
 
+fn signatures_name(digest: &Digest) -> String {
+    format!("{}.wasm.sig", hex(digest))
+}
+
 fn file_name(digest: &Digest) -> String {
     format!("{}.wasm", hex(digest))
 }
@@ -172,17 +188,18 @@ mod tests {
         let mut builds = Builds::default();
         for number in 1..=3 {
             builds.handle_file([number; 32], "1.2.3", UnixNanos(i64::from(number)));
-            registry.keep(&[number; 32], &[number]).expect("writable");
+            registry.keep(&[number; 32], &[number], Some(b"signed")).expect("writable");
         }
         builds.handle_quarantine([3; 32], "it \"died\"\n", UnixNanos(9));
         builds.pin(Some("0202"), UnixNanos(10)).expect("it is known");
-        registry.keep(&[7; 32], b"of nobody").expect("writable");
+        registry.keep(&[7; 32], b"of nobody", None).expect("writable");
         let all = BTreeMap::from([("venue".to_owned(), builds.clone())]);
         registry.save(&all).expect("writable");
         let known = registry.load().expect("just written");
         let venue = known.get("venue").expect("it was saved");
         assert_eq!((venue.all(), venue.pinned()), (builds.all(), builds.pinned()));
         assert_eq!(registry.kept(&[2; 32], 10).expect("readable"), Some(vec![2]));
+        assert_eq!(registry.kept_signatures(&[2; 32]).expect("readable").as_deref(), Some(b"signed".as_slice()));
         assert_eq!(registry.kept(&[7; 32], 10).expect("readable"), None);
 
         for broken in ["", "{", "[]", r#"{"a":{"pinned":"zz","builds":[]}}"#, r#"{"a":{"pinned":null}}"#] {

@@ -92,6 +92,10 @@ async fn a_host_that_wants_signatures_loads_nothing_else() {
     assert_eq!(listed(&running, "static").loaded.expect("the old one").digest, good);
     let seen = running.outcomes("static", "observed");
     running.until("another poll", |_| running.outcomes("static", "observed") > seen).await;
+    // Also after a restart: it was kept, with its signature.
+    let running = running.restart().await;
+    running.until("the old one runs", |status| status.provider("static").info().plugin_digest == good).await;
+    assert!(listed(&running, "static").error.contains("changed after it was signed"));
     sign().await;
     let next = Digest::of(&changed()).to_string();
     running.until("it runs", |status| status.provider("static").info().plugin_digest == next).await;

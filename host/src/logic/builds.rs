@@ -143,11 +143,11 @@ impl Builds {
     /// The build that is to run: the pinned one, or the newest that nothing speaks against.
     pub fn target(&self) -> Option<Digest> {
         self.file?;
-        if let Some(pinned) = self.pinned {
-            let good = self.get(pinned).is_some_and(|build| build.standing != Standing::Quarantined);
-            return good.then_some(pinned);
+        let mut may_run = self.builds.iter().filter(|build| build.standing.may_run());
+        match self.pinned {
+            Some(pinned) => may_run.find(|build| build.digest == pinned).map(|build| build.digest),
+            None => may_run.next().map(|build| build.digest),
         }
-        self.builds.iter().find(|build| build.standing.may_run()).map(|build| build.digest)
     }
 
     /// Whether a build other than this one may run.
@@ -155,10 +155,10 @@ impl Builds {
         self.builds.iter().any(|build| build.digest != digest && build.standing.may_run())
     }
 
-    /// The build that is to be compared with what runs before anything else: what the file holds, when it is new.
+    /// The build that is to be judged before anything else: the pinned one, or what the file holds, when it is new.
     pub fn to_judge(&self) -> Option<Digest> {
-        let file = self.file.filter(|_| self.pinned.is_none())?;
-        self.get(file).filter(|build| build.standing == Standing::New).map(|build| build.digest)
+        let candidate = self.pinned.or(self.file).filter(|_| self.file.is_some())?;
+        self.get(candidate).filter(|build| build.standing == Standing::New).map(|build| build.digest)
     }
 
     /// Why what the file holds does not run; empty when it does, or is yet to be judged.
@@ -496,6 +496,16 @@ mod tests {
             ("failed 2", "2"),
             ("quarantine 2", "-"),
             ("unpin", "1"),
+        ]);
+        // Pinned is not granted.
+        check(&[
+            ("file 1", "- ?1"),
+            ("trial 1", "1"),
+            ("pin", "1"),
+            ("needs-grant 1", "-"),
+            ("file 2", "-"),
+            ("config", "- ?1"),
+            ("trial 1", "1"),
         ]);
     }
 

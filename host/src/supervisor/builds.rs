@@ -13,6 +13,7 @@ use crate::plugin::{self, Configured, LoadError, Plugin};
 use crate::plugins_dir;
 use crate::provenance::{self, Require};
 use crate::provider::Provider;
+use crate::registry::Registry;
 use crate::shadow::shadow;
 use crate::status::{BuildInfo, LoadedPlugin, PluginStatus, ProviderState};
 use crate::store::wall_clock;
@@ -43,18 +44,17 @@ impl Supervisor {
         let (policy, written) = (self.config.plugins.provenance.clone(), self.config.plugins.sha256(&stem));
         let pinned = self.builds.get(&stem).and_then(Builds::pinned).map(plugin::Digest::from);
         self.busy.spawn_blocking(move || {
-            let bytes = match &load {
-                Load::File(_) => plugins_dir::read(&path, max),
+            let read = match &load {
+                Load::File(_) => plugins_dir::read(&path, max)
+                    .and_then(|bytes| Ok((bytes, plugins_dir::read_signatures(&path)?))),
                 Load::Kept(_, digest) => kept(&registry, digest, max),
             };
-            let result = bytes.and_then(|bytes| {
-                if let Load::File(_) = load {
-                    // Before it is compiled: what is not trusted is not looked at.
-                    let signatures = plugins_dir::read_signatures(&path)?;
-                    provenance::check(&policy, plugin::Digest::of(&bytes), written, pinned, signatures.as_deref())?;
-                }
+            let result = read.and_then(|(bytes, signatures)| {
+                // Before it is compiled: what is not trusted is not looked at.
+                let digest = plugin::Digest::of(&bytes);
+                provenance::check(&policy, digest, written, pinned, signatures.as_deref())?;
                 let plugin = engine.load_blocking(&bytes)?;
-                if let Err(error) = registry.keep(&plugin.digest().bytes(), &bytes) {
+                if let Err(error) = registry.keep(&digest.bytes(), &bytes, signatures.as_deref()) {
                     tracing::warn!(plugin = stem, %error, "this build is not kept: there is no way back to it after a restart");
                 }
                 Ok(plugin)
@@ -106,7 +106,7 @@ impl Supervisor {
             (Load::Kept(_, digest), Err(error)) => {
                 tracing::error!(plugin = %stem, build = short(&digest), %error, "a build that was kept cannot be loaded");
                 if let Some(builds) = self.builds.get_mut(&stem) {
-                    let reason = format!("its file is not there any more: {error}");
+                    let reason = format!("it cannot be loaded again: {error}");
                     builds.handle_judged(digest, Standing::Refused, &reason, wall_clock());
                 }
                 self.judge(&stem);
@@ -162,6 +162,11 @@ impl Supervisor {
         self.keep_loaded(stem, plugin);
         let Some(plugin) = self.loaded.get(&digest).cloned() else { return };
         let running = self.running.iter().filter(|(_, provider)| provider.config().plugin == stem);
+        if self.builds.get(stem).and_then(Builds::pinned) == Some(digest) {
+            // Somebody wants it as it is.
+            self.accept(stem, digest, "the operator wants it");
+            return;
+        }
         let cases: Vec<Case> = running
             .map(|(name, provider)| {
                 // With the settings that are wanted now: they may have changed together with the file.
@@ -478,15 +483,15 @@ pub(super) fn words(build: &Build) -> String {
     }
 }
 
-fn kept(registry: &crate::registry::Registry, digest: &Digest, max: usize) -> Result<Vec<u8>, LoadError> {
+/// A build's file as it was kept, and what vouches for it.
+fn kept(registry: &Registry, digest: &Digest, max: usize) -> Result<(Vec<u8>, Option<Vec<u8>>), LoadError> {
     let failed = |why: String| LoadError::Read(why);
     let bytes = registry.kept(digest, max as u64).map_err(|e| failed(e.to_string()))?;
     let bytes = bytes.ok_or_else(|| failed("it was not kept".to_owned()))?;
-    if plugin::Digest::of(&bytes).bytes() == *digest {
-        Ok(bytes)
-    } else {
-        Err(failed("the kept file was changed".to_owned()))
+    if plugin::Digest::of(&bytes).bytes() != *digest {
+        return Err(failed("the kept file was changed".to_owned()));
     }
+    Ok((bytes, registry.kept_signatures(digest).map_err(|e| failed(e.to_string()))?))
 }
 
 impl Case {
