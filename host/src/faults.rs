@@ -202,6 +202,7 @@ struct Inner {
     kept: VecDeque<Fault>,
     count: u64,
     told: u64,
+    repeated: Option<String>,
     quarantine: Option<String>,
 }
 
@@ -229,7 +230,10 @@ impl FaultLog {
         inner.kept.push_back(fault);
         match inner.machine.handle_fault(hash, now) {
             After::Retry => None,
-            After::Pause(pause) => Some(pause),
+            After::Pause(pause) => {
+                inner.repeated = Some(format!("its instances die, the last in {call}: {death}"));
+                Some(pause)
+            }
             After::Quarantine(why) => {
                 let words = format!("{why}, last in {call} of provider {provider}: {death}");
                 inner.quarantine.get_or_insert(words);
@@ -241,6 +245,11 @@ impl FaultLog {
     /// Why no instance of this build is to live, when that is so.
     pub fn quarantine(&self) -> Option<String> {
         self.lock().quarantine.clone()
+    }
+
+    /// Why another build had better run, when instances died so often that the next one had to wait.
+    pub fn repeated(&self) -> Option<String> {
+        self.lock().repeated.clone()
     }
 
     /// How often an instance died.
@@ -310,12 +319,18 @@ mod tests {
             tokio::time::advance(Duration::from_secs(100)).await;
             assert_eq!(log.note(&provider, "handle-messages", &trap, frames(&format!("frame {number}"))), None);
         }
-        assert_eq!((log.count(), log.kept().len(), log.quarantine()), (20, KEPT, None));
+        assert_eq!((log.count(), log.kept().len()), (20, KEPT));
+        assert_eq!((log.repeated(), log.quarantine()), (None, None));
         assert_eq!(log.kept()[0].input, frames("frame 4"));
         assert!(log.note(&provider, "handle-messages", &trap, frames("frame 19")).is_some());
         let why = log.quarantine().expect("the same twice");
         assert_eq!(why, "it died twice of the same input, last in handle-messages of provider p: trap: unreachable");
         assert_eq!((log.take_new(), log.take_new()), (21, 0));
+
+        let log = FaultLog::default();
+        let waits: Vec<_> = (0..3).map(|_| log.note(&provider, "connect", &trap, None)).collect();
+        assert_eq!(waits, [None, None, Some(Duration::from_secs(1))]);
+        assert_eq!(log.repeated().as_deref(), Some("its instances die, the last in connect: trap: unreachable"));
     }
 
     #[test]

@@ -117,8 +117,8 @@ impl Registry {
     /// Files of builds that never run again go.
     fn forget_files(&self, plugins: &BTreeMap<String, Builds>) -> io::Result<()> {
         let Some(directory) = &self.builds else { return Ok(()) };
-        let known: BTreeSet<String> =
-            plugins.values().flat_map(|builds| builds.all().iter().map(|build| file_name(&build.digest))).collect();
+        let digests = plugins.values().flat_map(|builds| builds.all().iter().map(|build| &build.digest));
+        let known: BTreeSet<String> = digests.flat_map(|digest| [file_name(digest), signatures_name(digest)]).collect();
         for name in directory.list()? {
             if !known.contains(&name) {
                 directory.remove(&name)?;

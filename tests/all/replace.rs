@@ -231,3 +231,56 @@ async fn a_build_that_turns_bad_is_taken_back() {
         running.stop().await;
     }
 }
+
+/// A build that dies of whatever it gets, and no other to go back to: it does not run again by itself, also not after a
+/// restart. Another build begins clean.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_dies_of_the_same_input_is_quarantined_until_it_is_released() {
+    // The same first message on each connection.
+    let script = |mut peer: Peer| async move {
+        while let Some(text) = peer.recv().await {
+            if let Some(rest) = text.strip_prefix("subscribe ")
+                && peer.send(format!("{} 1.5", rest.split(' ').next().unwrap_or_default())).await.is_err()
+            {
+                return;
+            }
+        }
+    };
+    let venue = ScriptedWs::start(script).await.expect("a free port");
+    let config = format!(
+        "[provider.p]\nplugin = \"guest\"\nids = [\"a\"]\ntransports = [\"websocket\"]\n\
+         redirect_origins = {{ \"wss://guest.example.com\" = \"{}\" }}\n\
+         websocket = {{ backoff_first_ms = 20, backoff_max_ms = 100 }}\n",
+        venue.origin()
+    );
+    let running = Running::start(&config, &[]).await;
+    let build = guest_build(r#"{"on":"handle","how":"trap"}"#);
+    running.drop_file("guest.wasm", &build);
+    let quarantined = |running: &Running| standing(running, &build).0 == "quarantined";
+    running.until("it is quarantined", |_| quarantined(&running)).await;
+    let (_, reason) = standing(&running, &build);
+    assert!(reason.contains("twice of the same input") && reason.contains("handle-messages"), "{reason}");
+    running
+        .until("it says so", |status| status.provider("p").info().reason.contains("quarantined: it died twice"))
+        .await;
+    let reading = running.read("p", "a").expect("it is configured");
+    assert!(reading.state == State::ProviderDown && reading.reason.contains("quarantined"), "{reading:?}");
+    let kept = running.directory.path().join(format!("state/faults/{}.json", digest(&build)));
+    let kept = std::fs::read_to_string(kept).expect("what it died of is written down");
+    assert!(kept.contains("\"text\": \"0 1.5\"") && kept.contains("unreachable"), "{kept}");
+
+    let connects = venue.connects();
+    let running = running.restart().await;
+    running.until("it is quarantined still", |_| quarantined(&running)).await;
+    running.until("it says so", |status| status.provider("p").info().reason.contains("quarantined")).await;
+    assert_eq!(venue.connects(), connects);
+
+    let release = running.daemon.control().build("guest".to_owned(), BuildCommand::Release(None)).await;
+    assert!(release.expect("it runs").is_ok());
+    venue.connected(connects + 2).await;
+    running.until("it is quarantined again", |_| quarantined(&running)).await;
+
+    running.drop_file("guest.wasm", &guest_build(r#"{"how":"good"}"#));
+    running.value("p", "a", "1.5").await;
+    running.stop().await;
+}

@@ -257,12 +257,22 @@ impl Supervisor {
     /// alone. Answers whether something changed.
     pub(super) async fn look_at_faults(&mut self) -> bool {
         let mut dying: Vec<(String, String)> = Vec::new();
+        let mut changed = false;
         for (name, provider) in &self.running {
             let Some(builds) = self.builds.get_mut(&provider.config().plugin) else { continue };
-            builds.add_faults(provider.plugin().digest().bytes(), provider.faults().take_new());
+            let digest = provider.plugin().digest().bytes();
+            builds.add_faults(digest, provider.faults().take_new());
             dying.extend(provider.faults().quarantine().map(|why| (name.clone(), why)));
+            // Before pauses make its values old: another build, where there is one.
+            if let Some(why) = provider.faults().repeated() {
+                let why = format!("in provider {name}, {why}");
+                if builds.handle_failed(digest, &why, wall_clock()) {
+                    tracing::error!(provider = name, build = short(&digest), why, "going back to the build before");
+                    changed = true;
+                }
+            }
         }
-        let changed = !dying.is_empty();
+        changed |= !dying.is_empty();
         for (name, why) in dying {
             let Some(provider) = self.running.get(&name) else { continue };
             let (plugin, config) = (provider.plugin().clone(), provider.config().clone());
