@@ -849,6 +849,57 @@ mod tests {
         check_succession(&["s 1", "s rejected", "heir", "h 2"], "2", clear);
     }
 
+    /// Providers that start beside another, take over and are given up at random, all writing all the time: an id that had
+    /// a value has one, no value goes back in time, and what is heard is heard from the one that serves or its heir.
+    #[test]
+    fn no_id_that_had_data_loses_it() {
+        for seed in 1..500_u64 {
+            let mut bits = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let mut below = |end: u64| {
+                bits ^= bits << 13;
+                bits ^= bits >> 7;
+                bits ^= bits << 17;
+                bits % end
+            };
+            let (provider, slot) = slots();
+            let ids = [("a".into(), Duration::from_secs(10)), ("b".into(), Duration::from_secs(10))];
+            let (mut serving, mut heir, mut last) = (1, None, 1);
+            provider.serve(serving);
+            let mut held: Option<i64> = None;
+            for step in 0..200_i64 {
+                match below(8) {
+                    0 if heir.is_none() => {
+                        last += 1;
+                        heir = Some(last);
+                        provider.set_ids(&ids[..1 + usize::try_from(below(2)).expect("small")]);
+                        provider.set_heir(last);
+                    }
+                    1 => {
+                        serving = heir.take().unwrap_or(serving);
+                        provider.serve(serving);
+                    }
+                    2 => {
+                        heir = None;
+                        provider.serve(serving);
+                    }
+                    _ => {
+                        // Whoever ever ran may still write.
+                        let writer = 1 + below(last);
+                        let time = step - i64::try_from(below(5)).expect("small");
+                        let written =
+                            slot.write(observation(&format!("{step}@{time}")), provider.receipt_of(writer, writer));
+                        if ![Some(serving), heir].contains(&Some(writer)) {
+                            assert_eq!(written, Written::Late, "seed {seed}, step {step}");
+                        }
+                    }
+                }
+                let now = provider.read("a").and_then(|reading| reading.held).and_then(|held| held.observed_at);
+                assert!(now.map(|time| time.0) >= held, "seed {seed}, step {step}: {now:?} after {held:?}");
+                held = now.map(|time| time.0);
+            }
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn every_id_has_a_state_and_a_reason() {
         let (provider, slot) = slots();
