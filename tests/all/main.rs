@@ -13,6 +13,8 @@ mod cli;
 mod compile;
 mod faults;
 mod feeds;
+mod fuzz;
+mod hostile;
 mod misfits;
 mod plugins;
 mod reload;

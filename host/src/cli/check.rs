@@ -43,7 +43,7 @@ fn checked(path: &Path, json: bool) -> ExitCode {
         let Some((stem, is_plugin)) = plugins_dir::stem(name) else { continue };
         let file = config.plugins_dir.join(name);
         if is_plugin {
-            let read = plugins_dir::read(&file, engine.limits().max_file_bytes);
+            let read = plugins_dir::read_inside(&file, engine.limits().max_file_bytes);
             match read.and_then(|bytes| engine.load_blocking(&bytes)) {
                 Ok(plugin) => drop(plugins.insert(stem.to_owned(), plugin)),
                 Err(error) => drop(problems.insert(format!("plugin {name}"), error.to_string())),

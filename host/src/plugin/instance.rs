@@ -4,7 +4,7 @@
 //! are synchronous (half the cost of asynchronous ones); only a plugin that imports WASI, whose host functions may
 //! block, is called the other way.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use wasmtime::component::{
@@ -26,7 +26,8 @@ use crate::observation::{Key, ValueKind};
 pub(super) struct Inside {
     provider: Arc<str>,
     limiter: Limiter,
-    log_lines: LogLines,
+    /// One budget for what is logged and what is printed.
+    log_lines: Arc<Mutex<LogLines>>,
     /// Only for plugins that import it.
     wasi: Option<WasiCtx>,
     table: ResourceTable,
@@ -35,7 +36,7 @@ pub(super) struct Inside {
 impl WasiView for Inside {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         // Present before the first call of a plugin that imports WASI, and nobody else has these functions linked.
-        let ctx = self.wasi.get_or_insert_with(|| wasi::context(&self.provider));
+        let ctx = self.wasi.get_or_insert_with(|| wasi::context(&self.provider, &self.log_lines));
         WasiCtxView { ctx, table: &mut self.table }
     }
 }
@@ -45,7 +46,7 @@ impl description::Host for Inside {}
 
 impl log::Host for Inside {
     fn log(&mut self, level: log::Level, text: String) {
-        if !self.log_lines.admit() {
+        if !LogLines::admit(&self.log_lines) {
             return;
         }
         let text = cut(&text, wasi::MAX_LINE);
@@ -60,7 +61,7 @@ impl log::Host for Inside {
 }
 
 /// So many lines a second; the first one after a drop says how many were lost.
-struct LogLines {
+pub(super) struct LogLines {
     per_second: u32,
     second: u64,
     used: u32,
@@ -69,18 +70,19 @@ struct LogLines {
 }
 
 impl LogLines {
-    fn admit(&mut self) -> bool {
-        let second = self.started.elapsed().as_secs();
-        if second != self.second {
-            (self.second, self.used) = (second, 0);
-            if self.dropped > 0 {
-                tracing::warn!(dropped = self.dropped, "plugin log lines over plugin_limits.log_lines_per_second");
-                self.dropped = 0;
+    pub(super) fn admit(lines: &Mutex<Self>) -> bool {
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let second = lines.started.elapsed().as_secs();
+        if second != lines.second {
+            (lines.second, lines.used) = (second, 0);
+            if lines.dropped > 0 {
+                tracing::warn!(dropped = lines.dropped, "plugin log lines over plugin_limits.log_lines_per_second");
+                lines.dropped = 0;
             }
         }
-        self.used += 1;
-        let admitted = self.used <= self.per_second;
-        self.dropped += u64::from(!admitted);
+        lines.used = lines.used.saturating_add(1);
+        let admitted = lines.used <= lines.per_second;
+        lines.dropped += u64::from(!admitted);
         admitted
     }
 }
@@ -170,15 +172,15 @@ impl PluginInstance {
         let inside = Inside {
             provider: provider.clone(),
             limiter: Limiter::new(limits),
-            log_lines: LogLines {
+            log_lines: Arc::new(Mutex::new(LogLines {
                 per_second: limits.log_lines_per_second,
                 second: 0,
                 used: 0,
                 dropped: 0,
                 started: tokio::time::Instant::now(),
-            },
+            })),
             wasi: None,
-            table: ResourceTable::new(),
+            table: wasi::table(),
         };
         let mut store = Store::new(pre.engine(), inside);
         store.limiter(|inside| &mut inside.limiter);
@@ -186,7 +188,8 @@ impl PluginInstance {
         let budget = Budget { time: limits.init, knob: "init_ms" };
         store.set_epoch_deadline(ticks(budget.time));
         // The start functions of a plugin are its code too: they run under the same budget.
-        let made = if wasi { pre.instantiate_async(&mut store).await } else { pre.instantiate(&mut store) };
+        let made =
+            if wasi { within(budget, pre.instantiate_async(&mut store)).await? } else { pre.instantiate(&mut store) };
         let instance = made.map_err(|e| match death(&e, &mut store, budget) {
             Death::BadResult(text) => Death::Instantiate(text),
             death => death,
@@ -266,7 +269,11 @@ impl PluginInstance {
         }
         self.store.set_epoch_deadline(ticks(budget.time));
         let result = if self.wasi {
-            function.call_async(&mut self.store, params).await
+            // Whatever ends this call early leaves an instance that must not be entered again.
+            self.dead = true;
+            let result = within(budget, function.call_async(&mut self.store, params)).await?;
+            self.dead = result.is_err();
+            result
         } else {
             function.call(&mut self.store, params)
         };
@@ -275,6 +282,13 @@ impl PluginInstance {
             death(&e, &mut self.store, budget)
         })
     }
+}
+
+/// A plugin that waits in a host function of WASI runs no code that could look at the clock.
+async fn within<T>(budget: Budget, call: impl Future<Output = T>) -> Result<T, Death> {
+    let time = budget.time.saturating_add(EPOCH_TICK * 4);
+    let late = |_| Death::Deadline { budget: budget.time, knob: budget.knob };
+    tokio::time::timeout(time, call).await.map_err(late)
 }
 
 /// One tick more than the budget: the current one is already under way.

@@ -3,27 +3,45 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+
+use super::instance::LogLines;
 
 /// Longest line that is logged; the rest of it is dropped.
 pub(super) const MAX_LINE: usize = 1024;
 
-pub(super) fn context(provider: &Arc<str>) -> WasiCtx {
+/// Streams, waits and the like that an instance may hold at once.
+const MAX_RESOURCES: usize = 1_000;
+
+pub(super) fn context(provider: &Arc<str>, budget: &Arc<Mutex<LogLines>>) -> WasiCtx {
+    let lines = |stream| Lines { provider: provider.clone(), stream, budget: budget.clone() };
     WasiCtxBuilder::new()
-        .stdout(Lines { provider: provider.clone(), stream: "stdout" })
-        .stderr(Lines { provider: provider.clone(), stream: "stderr" })
+        // Else there would be sockets: good for nothing, but each a descriptor of the daemon's.
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .stdout(lines("stdout"))
+        .stderr(lines("stderr"))
         .build()
+}
+
+pub(super) fn table() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MAX_RESOURCES);
+    table
 }
 
 #[derive(Clone)]
 struct Lines {
     provider: Arc<str>,
     stream: &'static str,
+    budget: Arc<Mutex<LogLines>>,
 }
 
 impl IsTerminal for Lines {
@@ -46,11 +64,11 @@ struct LineWriter {
 
 impl LineWriter {
     fn log(&mut self) {
-        if !self.pending.is_empty() {
+        if !self.pending.is_empty() && LogLines::admit(&self.lines.budget) {
             let text = String::from_utf8_lossy(&self.pending);
             tracing::info!(provider = %self.lines.provider, stream = self.lines.stream, "{text}");
-            self.pending.clear();
         }
+        self.pending.clear();
     }
 }
 

@@ -41,7 +41,7 @@ impl Supervisor {
         let path = self.config.plugins_dir.join(format!("{stem}.wasm"));
         self.busy.spawn_blocking(move || {
             let bytes = match &load {
-                Load::File(_) => plugins_dir::read(&path, max),
+                Load::File(_) => plugins_dir::read_inside(&path, max),
                 Load::Kept(_, digest) => kept(&registry, digest, max),
             };
             let result = bytes.and_then(|bytes| {
