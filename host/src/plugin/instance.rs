@@ -70,6 +70,10 @@ pub(super) struct LogLines {
 }
 
 impl LogLines {
+    pub(super) fn new(per_second: u32) -> Self {
+        Self { per_second, second: 0, used: 0, dropped: 0, started: tokio::time::Instant::now() }
+    }
+
     pub(super) fn admit(lines: &Mutex<Self>) -> bool {
         let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
         let second = lines.started.elapsed().as_secs();
@@ -172,13 +176,7 @@ impl PluginInstance {
         let inside = Inside {
             provider: provider.clone(),
             limiter: Limiter::new(limits),
-            log_lines: Arc::new(Mutex::new(LogLines {
-                per_second: limits.log_lines_per_second,
-                second: 0,
-                used: 0,
-                dropped: 0,
-                started: tokio::time::Instant::now(),
-            })),
+            log_lines: Arc::new(Mutex::new(LogLines::new(limits.log_lines_per_second))),
             wasi: None,
             table: wasi::table(),
         };

@@ -99,3 +99,26 @@ impl AsyncWrite for LineWriter {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_printed_has_the_budget_of_what_is_logged() {
+        let budget = Arc::new(Mutex::new(LogLines::new(401)));
+        let lines = |stream| Lines { provider: "p".into(), stream, budget: budget.clone() };
+        for stream in ["stdout", "stderr"] {
+            let mut writer = Box::into_pin(lines(stream).async_stream());
+            // Empty lines are none, and a long one is one.
+            let text = [&b"a line\n\n"[..], &[b'x'; 5_000], b"\n"].concat();
+            for _ in 0..100 {
+                writer.write_all(&text).await.expect("it takes everything");
+            }
+        }
+        // Each line took its part: this is the last one of its second.
+        assert_eq!([(); 2].map(|()| LogLines::admit(&budget)), [true, false]);
+    }
+}

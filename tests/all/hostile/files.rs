@@ -41,7 +41,7 @@ async fn a_file_that_nobody_may_read_is_told() {
     running.state("static", "BTC/USD", State::Fresh).await;
     let hidden = running.plugins_dir().join(".locked");
     std::fs::write(&hidden, bytes_of("static")).expect("writable");
-    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0)).expect("ours");
+    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o000)).expect("ours");
     if std::fs::File::open(&hidden).is_ok() {
         eprintln!("skipped: whoever runs this may read everything");
     } else {

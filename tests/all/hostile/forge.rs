@@ -193,7 +193,7 @@ impl Forge {
     }
 
     /// The core module.
-    pub fn module(mut self) -> Vec<u8> {
+    fn module(mut self) -> Vec<u8> {
         for export in EXPORTS {
             if !self.answers.contains_key(export) {
                 let answer = match export {
@@ -235,10 +235,16 @@ impl Forge {
         wat::parse_str(text + ")").unwrap_or_else(|error| panic!("{error}"))
     }
 
-    pub fn component(self) -> Vec<u8> {
+    /// The core module with its types: what a compiler leaves behind.
+    pub fn typed_module(self) -> Vec<u8> {
         let (resolve, world) = (self.resolve.clone(), self.world);
         let mut module = self.module();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("it fits");
+        module
+    }
+
+    pub fn component(self) -> Vec<u8> {
+        let module = self.typed_module();
         let encoder = ComponentEncoder::default().module(&module).expect("a module");
         encoder.validate(true).encode().unwrap_or_else(|error| panic!("{error:?}"))
     }
