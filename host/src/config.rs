@@ -8,20 +8,25 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use self::api::{RawApi, api};
 use self::limits::{RawPluginLimits, plugin_limits};
+use self::plugins::{RawPlugin, RawPlugins, plugins};
 use self::provider::{RawProvider, provider};
-use self::source::{Source, read};
+use self::source::{Section, Source, read};
 use crate::plugin::PluginLimits;
 
 mod api;
+pub(crate) mod last_good;
 mod limits;
+pub mod plugins;
 mod provider;
 mod secret;
 mod source;
 
 pub use api::{ApiConfig, ApiTokens, DEFAULT_LISTEN};
+pub use plugins::PluginsConfig;
 pub use provider::{HttpConfig, NetworkConfig, ProviderConfig, Transport, WebSocketConfig};
 pub use secret::SecretSource;
 pub use source::ConfigError;
@@ -40,6 +45,7 @@ pub struct Config {
     pub plugin_limits: PluginLimits,
     /// How long a new build is watched, and may be taken back, before it counts as good.
     pub probation: Duration,
+    pub plugins: PluginsConfig,
     pub providers: BTreeMap<String, ProviderConfig>,
 }
 
@@ -52,45 +58,123 @@ struct RawConfig {
     probation_ms: Option<u64>,
     api: RawApi,
     plugin_limits: RawPluginLimits,
-    provider: BTreeMap<String, RawProvider>,
+    plugins: RawPlugins,
+    plugin: BTreeMap<String, RawPlugin>,
+    /// Each is read by itself.
+    provider: BTreeMap<String, IgnoredAny>,
+}
+
+/// A file as far as it is good.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Loaded {
+    pub config: Config,
+    /// What is wrong with which provider's section. `config` has what was there before, if anything was.
+    pub bad: BTreeMap<String, ConfigError>,
+    /// What is wrong with the file of grants. `config` has what it granted before, if it did.
+    pub bad_grants: Option<ConfigError>,
+    /// Why nothing of the file is in `config`, which is what the file last said that was good.
+    pub refused: Option<ConfigError>,
+    /// What was read.
+    pub text: String,
+}
+
+impl Loaded {
+    /// Whether the file applies as it is written.
+    pub fn is_whole(&self) -> bool {
+        self.errors().next().is_none()
+    }
+
+    /// What is wrong with the file, in words.
+    pub fn errors(&self) -> impl Iterator<Item = &ConfigError> {
+        self.refused.iter().chain(&self.bad_grants).chain(self.bad.values())
+    }
+
+    /// In place of what is bad: what stood there before.
+    pub fn keep(&mut self, before: &Config) {
+        if self.bad_grants.is_some() {
+            self.config.plugins.keep_grants(&before.plugins);
+        }
+        for name in self.bad.keys() {
+            if let Some(provider) = before.providers.get(name) {
+                self.config.providers.insert(name.clone(), provider.clone());
+            }
+        }
+    }
+}
+
+impl From<Config> for Loaded {
+    fn from(config: Config) -> Self {
+        Self { config, bad: BTreeMap::new(), bad_grants: None, refused: None, text: String::new() }
+    }
 }
 
 impl Config {
-    /// Reads and checks a file. Paths in it are relative to it.
-    pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::parse(&read(path)?, path)
+    /// Reads and checks a file. Paths in it are relative to it. A provider's section that is bad costs that provider
+    /// only; anything else, the file.
+    pub fn load(path: &Path) -> Result<Loaded, ConfigError> {
+        Self::read(read(path)?, path)
+    }
+
+    /// Text that is at hand, good as a whole.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let mut loaded = Self::read(text.to_owned(), path)?;
+        match loaded.bad.pop_first().map(|(_, error)| error).or(loaded.bad_grants) {
+            Some(error) => Err(error),
+            None => Ok(loaded.config),
+        }
     }
 
     /// As [`Config::load`], for text that is at hand.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+    pub fn read(text: String, path: &Path) -> Result<Loaded, ConfigError> {
+        let (mut config, bad) = Self::read_text(&text, path)?;
+        let bad_grants = config.plugins.read_grants().err();
+        Ok(Loaded { config, bad, bad_grants, refused: None, text })
+    }
+
+    fn read_text(text: &str, path: &Path) -> Result<(Self, BTreeMap<String, ConfigError>), ConfigError> {
         let source = Source { path, text };
         let raw: RawConfig = source.parse()?;
         let base = path.parent().unwrap_or(Path::new("."));
         let api = api(&source, base, raw.api)?;
-        let providers = raw
-            .provider
-            .into_iter()
-            .map(|(name, raw)| {
-                check_name(&name).map_err(|why| source.invalid(&format!("provider.{name}"), why))?;
-                let provider = provider(&source, &format!("provider.{name}."), base, &name, raw)?;
-                Ok((name, provider))
-            })
-            .collect::<Result<_, ConfigError>>()?;
-        Ok(Self {
+        let (mut providers, mut bad) = (BTreeMap::new(), BTreeMap::new());
+        for (name, section) in source.sections("provider")? {
+            match provider_section(&source, base, &name, section) {
+                Ok(provider) => drop(providers.insert(name, provider)),
+                Err(error) => drop(bad.insert(name, error)),
+            }
+        }
+        let config = Self {
             plugins_dir: base.join(raw.plugins_dir.unwrap_or_else(|| "plugins".into())),
-            state_dir: Some(base.join(raw.state_dir.unwrap_or_else(|| "state".into()))),
+            state_dir: Some(state_dir(path, raw.state_dir)),
             autostart: raw.autostart,
             api,
             plugin_limits: plugin_limits(&source, &raw.plugin_limits)?,
             probation: Duration::from_millis(raw.probation_ms.unwrap_or(600_000)),
+            plugins: plugins(&source, base, raw.plugins, raw.plugin)?,
             providers,
-        })
+        };
+        Ok((config, bad))
     }
 
     /// No file: plugins from `plugins_dir`, nothing that survives, everything else as by default.
     pub fn with_plugins_dir(plugins_dir: PathBuf) -> Result<Self, ConfigError> {
         Ok(Self { plugins_dir, state_dir: None, ..Self::parse("", Path::new("feedgate.toml"))? })
     }
+}
+
+fn state_dir(path: &Path, written: Option<PathBuf>) -> PathBuf {
+    path.parent().unwrap_or(Path::new(".")).join(written.unwrap_or_else(|| "state".into()))
+}
+
+fn provider_section(
+    source: &Source<'_>,
+    base: &Path,
+    name: &str,
+    section: Section<'_>,
+) -> Result<ProviderConfig, ConfigError> {
+    check_name(name).map_err(|why| source.invalid(&format!("provider.{name}"), why))?;
+    let raw: RawProvider = source.parse_section(section)?;
+    provider(source, &format!("provider.{name}."), base, name, raw)
 }
 
 /// A name stands in URLs, metrics and file names.
@@ -158,7 +242,7 @@ mod tests {
         refused("[provider.a]\nids = [", "f.toml:2: provider.a.ids: unclosed array, expected `]`");
         refused(
             "[provider.a]\n[provider.a.secrets]\nkey = { env = \"A\", file = \"b\" }",
-            "f.toml:3: provider.a.secrets.key: wants either env or file",
+            "f.toml:3: provider.a.secrets.key: wants one of env, file and credential",
         );
         refused(
             "[provider.a.websocket]\nrotate_between = \"2:00-4:00\"",
@@ -188,6 +272,42 @@ mod tests {
              `client_key_file`",
         );
         refused("[provider.a]\n[provider.a]", "f.toml:2: provider.a: duplicate key");
+    }
+
+    #[test]
+    fn a_bad_section_costs_its_provider_only() {
+        #[track_caller]
+        fn check(text: &str, expected: Result<(&[&str], &[&str]), &str>) {
+            match (Config::read(text.to_owned(), Path::new("f.toml")), expected) {
+                (Ok(loaded), Ok((good, bad))) => {
+                    assert_eq!(loaded.config.providers.keys().collect::<Vec<_>>(), good, "{text}");
+                    assert_eq!(loaded.bad.values().map(ToString::to_string).collect::<Vec<_>>(), bad, "{text}");
+                }
+                (Err(error), Err(words)) => assert_eq!(error.to_string(), words),
+                (found, _) => panic!("{text}: {found:?}"),
+            }
+        }
+        check("[provider.a]\n[provider.b]", Ok((&["a", "b"], &[])));
+        check(
+            "[provider.a]\n[provider.b]\nids = [\"X\", \"X\"]\n[provider.c]\nplugin = 7\n[provider.d]",
+            Ok((
+                &["a", "d"],
+                &[
+                    "f.toml:3: provider.b.ids: \"X\" is there twice",
+                    "f.toml:5: provider.c.plugin: invalid type: integer `7`, expected a string",
+                ],
+            )),
+        );
+        check(
+            "[provider]\na = {}\nb = 5",
+            Ok((&["a"], &["f.toml:3: provider.b: invalid type: integer `5`, expected struct RawProvider"])),
+        );
+        check("[provider.a]\nids = [\n[provider.b]", Err("f.toml:3: provider.b: unclosed array, expected `]`"));
+        check(
+            "[provider.a]\n[api]\nlisten = 1",
+            Err("f.toml:3: api.listen: invalid type: integer `1`, expected a string"),
+        );
+        check("provider = 1", Err("f.toml:1: provider: invalid type: integer `1`, expected a map"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::api::{Api, ApiStartError};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, last_good};
 use crate::control::Control;
 use crate::logic::reload::Planner;
 use crate::plugin::{Compiler, Engine};
@@ -75,16 +75,20 @@ impl Daemon {
     /// As [`Daemon::start`], with something decided otherwise.
     pub async fn start_with(source: ConfigSource, options: Options) -> Result<Self, StartError> {
         let mut config_planner = Planner::new();
-        let (config, path) = match source {
+        let (loaded, path) = match source {
             ConfigSource::File(path) => {
                 // Looked at before it is read, so that no change falls in between.
-                let seen = config_listing(&path);
+                let grants = last_good::load(&path)?.config.plugins.grants_file;
+                let seen = config_listing(&path, &grants);
                 config_planner.handle_listing(seen.clone());
                 config_planner.handle_listing(seen);
-                (Config::load(&path)?, Some(path))
+                let loaded = last_good::load(&path)?;
+                last_good::say_errors(&loaded);
+                (loaded, Some(path))
             }
-            ConfigSource::Fixed(config) => (*config, None),
+            ConfigSource::Fixed(config) => ((*config).into(), None),
         };
+        let config = &loaded.config;
         let status = Arc::new(Status::default());
         let api = match &config.api {
             Some(config) => Some(Api::bind(config).await?),
@@ -97,9 +101,13 @@ impl Daemon {
         let registry = Registry::new(state.as_ref()).map_err(unusable)?;
         let engine = Engine::new(config.plugin_limits.clone(), options.compiler, state.as_ref());
         let engine = engine.map_err(StartError::Engine)?;
+        if let Some(path) = &path {
+            last_good::keep(&loaded, path);
+        }
         status.set_config(ConfigStatus {
             path: path.as_deref().map_or_else(String::new, |path| path.display().to_string()),
             loaded_at: Some(wall_clock()),
+            error: loaded.errors().map(ToString::to_string).collect::<Vec<_>>().join("; "),
             ..ConfigStatus::default()
         });
 
@@ -111,7 +119,7 @@ impl Daemon {
             let (status, control, mut stop) = (status.clone(), control.clone(), stop.subscribe());
             tasks.spawn(api.serve(status, control, async move { drop(stop.wait_for(|stop| *stop).await) }));
         }
-        let supervisor = Supervisor::new(config, path, config_planner, engine, registry, status.clone());
+        let supervisor = Supervisor::new(loaded, path, config_planner, engine, registry, status.clone());
         tasks.spawn(supervisor.run(stop.subscribe(), received));
         Ok(Self { status, api: address, api_url: url, tasks, stop, control })
     }

@@ -57,6 +57,8 @@ pub enum Compression {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WebSocketLimits {
     pub ids_per_connection: Option<NonZeroU32>,
+    /// At once, for one client.
+    pub max_connections: Option<NonZeroU32>,
     pub ids_per_message: Option<NonZeroU32>,
     /// The interval, and whether only when idle.
     pub heartbeat: Option<(Duration, bool)>,
@@ -84,6 +86,41 @@ pub struct SecretRequest {
     pub required: bool,
 }
 
+/// What an instance may use beyond the host's defaults. `None`: the default.
+#[derive(Copy, Clone, PartialEq, Eq, Debug, Default)]
+pub struct Resources {
+    pub memory_mib: Option<NonZeroU32>,
+    pub init_ms: Option<NonZeroU32>,
+    pub build_ms: Option<NonZeroU32>,
+    pub parse_ms: Option<NonZeroU32>,
+    pub result_kib: Option<NonZeroU32>,
+}
+
+impl Resources {
+    /// By the names that the configuration has for them.
+    pub fn each(&self) -> [(&'static str, Option<NonZeroU32>); 5] {
+        [
+            ("memory_mib", self.memory_mib),
+            ("init_ms", self.init_ms),
+            ("build_ms", self.build_ms),
+            ("parse_ms", self.parse_ms),
+            ("result_kib", self.result_kib),
+        ]
+    }
+
+    /// The greater of each.
+    #[must_use]
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            memory_mib: self.memory_mib.max(other.memory_mib),
+            init_ms: self.init_ms.max(other.init_ms),
+            build_ms: self.build_ms.max(other.build_ms),
+            parse_ms: self.parse_ms.max(other.parse_ms),
+            result_kib: self.result_kib.max(other.result_kib),
+        }
+    }
+}
+
 /// What a plugin is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Description {
@@ -98,6 +135,7 @@ pub struct Description {
     pub default_ids: Vec<String>,
     pub settings_schema: serde_json::Value,
     pub secrets: Vec<SecretRequest>,
+    pub resources: Resources,
     pub buckets: Vec<Bucket>,
     pub websocket: Option<WebSocketLimits>,
     pub http: Option<HttpLimits>,

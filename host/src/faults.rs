@@ -1,32 +1,53 @@
 //! What instances died of: told by whoever ran them, decided by `logic::faults`, kept for whoever looks.
 //!
-//! One log for each run of a provider, shared by its connections and its poller.
+//! One log for each run of a provider, shared by its connections and its poller. What a build died of before it was
+//! quarantined is written down, to be read by people and to be tried again.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{fmt, io};
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
 
 use crate::codec::{
     CodecError, Context, Death, Frame, HttpCodec as _, Incoming, OpenCodec, Response, WebSocketCodec as _,
 };
+use crate::logic::builds::{Digest, hex};
 use crate::logic::faults::{After, Faults};
 use crate::observation::{Key, UnixNanos};
+use crate::state::StateDir;
 use crate::store::wall_clock;
 
 /// So many inputs are kept, each up to [`LONGEST_INPUT`] bytes.
 const KEPT: usize = 16;
 const LONGEST_INPUT: usize = 64 << 10;
 
+/// Far more than is kept.
+const MAX_FILE: u64 = 8 << 20;
+
 /// How long somebody waits whose build is quarantined: until the supervisor has stopped it.
 const UNTIL_STOPPED: Duration = Duration::from_secs(3_600);
 
 /// What an instance was given when it died.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Input {
     Frames(Vec<Frame>),
     Response(Vec<Key>, Response),
+}
+
+impl fmt::Debug for Input {
+    /// A venue's words may be long, and hold what is nobody's business.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Frames(frames) => write!(f, "Input({} frames)", frames.len()),
+            Self::Response(keys, response) => write!(f, "Input(status {} for {} ids)", response.status, keys.len()),
+        }
+    }
 }
 
 impl Input {
@@ -61,6 +82,102 @@ impl Input {
         }
         hasher.finish()
     }
+}
+
+/// An input as it is written down: text where it is text, otherwise base64.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+enum Written {
+    Text(String),
+    Base64(String),
+}
+
+impl Written {
+    fn of(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Base64(BASE64_STANDARD.encode(bytes)),
+        }
+    }
+
+    fn bytes(self) -> Result<Vec<u8>, String> {
+        match self {
+            Self::Text(text) => Ok(text.into_bytes()),
+            Self::Base64(text) => BASE64_STANDARD.decode(text).map_err(|e| e.to_string()),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    at: String,
+    provider: String,
+    call: String,
+    death: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    frames: Option<Vec<Written>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    response: Option<ResponseRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResponseRecord {
+    keys: Vec<u32>,
+    status: u16,
+    headers: Vec<(String, String)>,
+    body: Written,
+}
+
+/// One file for each quarantined build, named after its digest.
+fn file_name(build: &Digest) -> String {
+    format!("{}.json", hex(build))
+}
+
+/// Writes down what a build died of.
+pub(crate) fn keep(state: &StateDir, build: &Digest, faults: &[Fault]) -> io::Result<()> {
+    let record = |fault: &Fault| {
+        let (frames, response) = match &fault.input {
+            None => (None, None),
+            Some(Input::Frames(frames)) => {
+                let written = frames.iter().map(|frame| match frame {
+                    Frame::Text(text) => Written::of(text.as_bytes()),
+                    Frame::Binary(bytes) | Frame::Ping(bytes) => Written::Base64(BASE64_STANDARD.encode(bytes)),
+                });
+                (Some(written.collect()), None)
+            }
+            Some(Input::Response(keys, response)) => {
+                let keys = keys.iter().map(|key| key.0).collect();
+                let (status, headers) = (response.status, response.headers.clone());
+                (None, Some(ResponseRecord { keys, status, headers, body: Written::of(&response.body) }))
+            }
+        };
+        let (at, death) = (fault.at.to_rfc3339(), fault.death.to_string());
+        Record { at, provider: fault.provider.to_string(), call: fault.call.to_owned(), death, frames, response }
+    };
+    let records: Vec<Record> = faults.iter().map(record).collect();
+    state.inside("faults")?.write(&file_name(build), &serde_json::to_vec_pretty(&records)?)
+}
+
+/// What a build died of, as far as it was written down. The error is that the file is not as it was written.
+pub(crate) fn kept(state: &StateDir, build: &Digest) -> Result<Vec<Input>, String> {
+    let read = state.inside("faults").and_then(|faults| faults.read(&file_name(build), MAX_FILE));
+    let Some(bytes) = read.map_err(|e| e.to_string())? else { return Ok(Vec::new()) };
+    let records: Vec<Record> = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
+    let frame = |written: Written| match written {
+        Written::Text(text) => Ok(Frame::Text(text)),
+        written => written.bytes().map(Frame::Binary),
+    };
+    let input = |record: Record| match (record.frames, record.response) {
+        (Some(frames), _) => Some(frames.into_iter().map(frame).collect::<Result<_, String>>().map(Input::Frames)),
+        (None, Some(response)) => Some(response.body.bytes().map(|body| {
+            let keys = response.keys.into_iter().map(Key).collect();
+            Input::Response(keys, Response { status: response.status, headers: response.headers, body })
+        })),
+        (None, None) => None,
+    };
+    records.into_iter().filter_map(input).collect()
 }
 
 /// One death.
@@ -199,5 +316,28 @@ mod tests {
         let why = log.quarantine().expect("the same twice");
         assert_eq!(why, "it died twice of the same input, last in handle-messages of provider p: trap: unreachable");
         assert_eq!((log.take_new(), log.take_new()), (21, 0));
+    }
+
+    #[test]
+    fn what_a_build_died_of_is_written_down_and_read_again() {
+        let directory = tempfile::TempDir::new().expect("a temporary directory");
+        let state = StateDir::open(directory.path()).expect("it is there");
+        let build = [7; 32];
+        assert_eq!(kept(&state, &build), Ok(Vec::new()));
+        let frames = Input::frames(&[Incoming::Text("a \"b\""), Incoming::Binary(&[0xff, 0])]);
+        let response = Response { status: 200, headers: vec![("a".into(), "b".into())], body: b"{}".to_vec() };
+        let response = Input::response(&[Key(3)], &response);
+        let fault = |input: &Option<Input>| Fault {
+            at: UnixNanos(0),
+            provider: "p".into(),
+            call: "handle-messages",
+            death: Death::StackOverflow,
+            input: input.clone(),
+        };
+        let faults = [fault(&frames), fault(&None), fault(&response)];
+        keep(&state, &build, &faults).expect("writable");
+        assert_eq!(kept(&state, &build), Ok([frames, response].into_iter().flatten().collect()));
+        state.inside("faults").and_then(|faults| faults.write(&file_name(&build), b"[{}]")).expect("writable");
+        assert!(kept(&state, &build).is_err());
     }
 }

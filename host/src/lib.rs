@@ -7,7 +7,9 @@ pub mod observation;
 
 pub mod codec;
 pub mod description;
+pub mod grants;
 pub mod origin;
+pub mod provenance;
 pub mod proxy;
 pub mod secret;
 pub mod tape;

@@ -99,7 +99,7 @@ enum Command {
         #[command(flatten)]
         daemon: Daemon,
     },
-    /// Builds, inspects and replays plugins; lists those of a running daemon and says which build is to run.
+    /// Builds, inspects, signs and replays plugins; lists those of a running daemon and says which build is to run.
     #[command(subcommand)]
     Plugin(Plugin),
     /// Compiles the plugin on stdin, for the daemon that starts this.
@@ -159,6 +159,34 @@ enum Plugin {
         file: PathBuf,
         #[arg(long)]
         json: bool,
+    },
+    /// Prints what a plugin asks for as the section that allows it.
+    Grant {
+        /// `NAME.wasm`, named as in `plugins_dir`.
+        file: PathBuf,
+        /// Puts it into this file of grants instead.
+        #[arg(long, value_name = "GRANTS")]
+        write: Option<PathBuf>,
+    },
+    /// Makes a key to sign plugins with, and prints its public half for `plugins.trusted_keys`.
+    Keygen {
+        /// Where the key goes. Must not be there yet.
+        file: PathBuf,
+    },
+    /// Signs plugins: writes `NAME.wasm.sig` beside each, or adds to it.
+    Sign {
+        /// As `keygen` made it, or any Ed25519 key in PEM.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        #[arg(required = true, value_name = "PLUGIN")]
+        plugins: Vec<PathBuf>,
+    },
+    /// Tells whether a key signed a plugin: exits with 0 if so, with 1 if not.
+    Verify {
+        /// `ed25519:…`, as `keygen` printed it.
+        #[arg(long, value_name = "PUBLIC")]
+        key: String,
+        plugin: PathBuf,
     },
     /// Feeds a recording through a plugin and prints one JSON line an event.
     Replay {
@@ -280,6 +308,10 @@ async fn run(command: Command, logs: cli::Logs) -> ExitCode {
             match plugin {
                 Plugin::Build { directory, out } => cli::plugin::build(&directory, &out),
                 Plugin::Inspect { file, json } => cli::plugin::inspect(&file, json),
+                Plugin::Grant { file, write } => cli::grant::grant(&file, write.as_deref()),
+                Plugin::Keygen { file } => cli::sign::keygen(&file),
+                Plugin::Sign { key, plugins } => cli::sign::sign(&key, &plugins),
+                Plugin::Verify { key, plugin } => cli::sign::verify(&key, &plugin),
                 Plugin::Replay { plugin, recording, ids, settings } => {
                     cli::plugin::replay(&plugin, &recording, ids, settings).await
                 }

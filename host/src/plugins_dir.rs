@@ -1,28 +1,46 @@
 //! The directory that plugins are dropped into: what lies there, and reading one file. Decides nothing.
 
 use std::fs::{File, OpenOptions};
+use std::hash::{Hash as _, Hasher as _};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use crate::logic::reload::{Listing, Stamp};
 use crate::plugin::LoadError;
+use crate::provenance::{MAX_SIGNATURES, Unproven};
 
-/// Plugins (`NAME.wasm`) and their configurations (`NAME.toml`). Left out: other files, directories, hidden files, and
+/// Behind a plugin's whole name.
+const SIGNATURE: &str = ".sig";
+
+/// Plugins (`NAME.wasm`, with `NAME.wasm.sig`) and their configurations (`NAME.toml`). Left out: other files, directories, hidden files, and
 /// what editors and copies name while they write (`.NAME.wasm.tmp`, `NAME.wasm~`).
 pub fn scan(directory: &Path) -> io::Result<Listing> {
     let mut listing = Listing::new();
+    let mut signatures = Vec::new();
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        if stem(&name).is_none() {
+        let signed = name.strip_suffix(SIGNATURE);
+        if stem(signed.unwrap_or(&name)).is_none_or(|(_, plugin)| signed.is_some() && !plugin) {
             continue;
         }
         // Follows links; where one leads to is looked at when it is read. One that vanished since is not there.
         let Ok(metadata) = std::fs::metadata(entry.path()) else { continue };
         // A pipe would hold the reader up for ever.
         if metadata.is_file() {
-            listing.insert(name, stamp(&metadata));
+            match name.strip_suffix(SIGNATURE) {
+                Some(signed) => signatures.push((signed.to_owned(), stamp(&metadata))),
+                None => drop(listing.insert(name, stamp(&metadata))),
+            }
+        }
+    }
+    // A signature that comes after its plugin, or another one, is a reason to look at the plugin again.
+    for (signed, stamp) in signatures {
+        if let Some(plugin) = listing.get_mut(&signed) {
+            let mut hasher = std::hash::DefaultHasher::new();
+            (stamp.len, stamp.modified_ns, stamp.inode).hash(&mut hasher);
+            plugin.beside = hasher.finish().max(1);
         }
     }
     Ok(listing)
@@ -76,6 +94,27 @@ pub fn read_inside(path: &Path, max: usize) -> Result<Vec<u8>, LoadError> {
     read_opened(open(), max)
 }
 
+/// The signatures beside a plugin's file; `None` when there are none.
+pub fn read_signatures(plugin: &Path) -> Result<Option<Vec<u8>>, Unproven> {
+    let path = signatures_of(plugin);
+    // Also a pipe, which would hold the reader up for ever, is none.
+    if !path.is_file() {
+        return Ok(None);
+    }
+    match read_inside(&path, MAX_SIGNATURES) {
+        Ok(signatures) => Ok(Some(signatures)),
+        Err(LoadError::TooLarge { .. }) => Err(Unproven::Signatures(format!("more than {} KiB", MAX_SIGNATURES >> 10))),
+        Err(error) => Err(Unproven::Signatures(error.to_string())),
+    }
+}
+
+/// Where they lie.
+pub fn signatures_of(plugin: &Path) -> PathBuf {
+    let mut path = plugin.as_os_str().to_owned();
+    path.push(SIGNATURE);
+    path.into()
+}
+
 /// A file's content, if it is no longer than `max` bytes.
 pub fn read(path: &Path, max: usize) -> Result<Vec<u8>, LoadError> {
     read_opened(File::open(path), max)
@@ -105,7 +144,7 @@ fn stamp(metadata: &std::fs::Metadata) -> Stamp {
     let inode = std::os::unix::fs::MetadataExt::ino(metadata);
     #[cfg(not(unix))]
     let inode = 0;
-    Stamp { len: metadata.len(), modified_ns, inode }
+    Stamp { len: metadata.len(), modified_ns, inode, beside: 0 }
 }
 
 #[cfg(all(test, unix))]

@@ -114,7 +114,7 @@ impl Provider {
             HttpClient::new(grants.clone(), secrets.clone(), places.clone(), origins.clone(), &network, max_body)?;
         let slots = status.store.provider(name);
         let parts = Parts {
-            open: plugin.configured(name.into(), config.settings.clone()),
+            open: plugin.configured(name.into(), config.settings.clone()).redacting(secrets.clone()),
             faults: Arc::default(),
             status: status.detached(name),
             buckets: description.buckets.iter().chain(&config.limits).copied().collect(),
@@ -261,6 +261,25 @@ impl Provider {
         self.spread.iter().filter(|keys| !keys.is_empty()).count()
     }
 
+    /// How many connections it will hold.
+    pub fn connections_needed(&self) -> usize {
+        let room = self.ids_per_connection().map_or(usize::MAX, NonZeroUsize::get);
+        if self.websocket { self.ids.len().div_ceil(room) } else { 0 }
+    }
+
+    /// How many the venue allows at once. `None`: no limit is known.
+    pub fn most_connections(&self) -> Option<usize> {
+        let limits = self.plugin.description().websocket.as_ref()?;
+        limits.max_connections.map(|most| most.get() as usize)
+    }
+
+    /// The venue's limit, or the operator's.
+    fn ids_per_connection(&self) -> Option<NonZeroUsize> {
+        let described = self.plugin.description().websocket.as_ref().and_then(|limits| limits.ids_per_connection);
+        let room = [described, self.config.websocket.ids_per_connection].into_iter().flatten().min();
+        room.and_then(|room| NonZeroUsize::new(room.get() as usize))
+    }
+
     pub fn plugin(&self) -> &Plugin {
         &self.plugin
     }
@@ -295,12 +314,12 @@ impl Provider {
 
     /// Spreads the ids over connections, starting those that are missing. A connection without ids closes and waits.
     fn spread(&mut self, table: &SlotTable) {
-        let Some(limits) = &self.plugin.description().websocket else { return };
+        if self.plugin.description().websocket.is_none() {
+            return;
+        }
         let Some(handle) = self.lane.as_ref().map(|lane| lane.handle().clone()) else { return };
         let keys: BTreeSet<Key> = table.iter().map(|slot| slot.key()).collect();
-        let room = [limits.ids_per_connection, self.config.websocket.ids_per_connection].into_iter().flatten().min();
-        let room = room.and_then(|room| NonZeroUsize::new(room.get() as usize));
-        self.spread = assign(&keys, room, &self.spread);
+        self.spread = assign(&keys, self.ids_per_connection(), &self.spread);
         let share =
             |keys: Option<&BTreeSet<Key>>| Wanted { table: table.clone(), keys: keys.cloned().unwrap_or_default() };
         for (number, session) in self.sessions.iter().enumerate() {
@@ -373,7 +392,7 @@ impl Provider {
     fn start_poller(&mut self, table: SlotTable) {
         let Some(limits) = &self.plugin.description().http else { return };
         let Some(handle) = self.lane.as_ref().map(|lane| lane.handle().clone()) else { return };
-        let Parts { open, slots, status, faults, client, buckets, origins, tapes, .. } = self.parts.clone();
+        let Parts { open, slots, status, faults, client, buckets, origins, tapes, secrets, .. } = self.parts.clone();
         let ours = &self.config.http;
         let interval = ours.poll_interval.unwrap_or(limits.poll_interval);
         let setup = PollerSetup {
@@ -385,6 +404,7 @@ impl Provider {
             buckets,
             origins,
             plausible: self.config.plausible,
+            secrets,
             schedule: ScheduleConfig { interval, phase: phase_of(slots.name(), interval), backoff: ours.backoff },
             timeout: ours.timeout.unwrap_or(limits.timeout),
             max_in_flight: ours.max_in_flight.unwrap_or(limits.max_in_flight).get() as usize,

@@ -6,6 +6,7 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use crate::faults::{self, Fault, Input};
 use crate::logic::builds::{Build, Builds, Digest, Standing, hex};
 use crate::observation::UnixNanos;
 use crate::state::StateDir;
@@ -91,6 +92,16 @@ impl Registry {
         }
     }
 
+    /// Writes down what a build died of.
+    pub(crate) fn keep_faults(&self, digest: &Digest, faults: &[Fault]) -> io::Result<()> {
+        self.state.as_ref().map_or(Ok(()), |state| faults::keep(state, digest, faults))
+    }
+
+    /// What a build died of, as far as it was written down.
+    pub(crate) fn kept_faults(&self, digest: &Digest) -> Result<Vec<Input>, String> {
+        self.state.as_ref().map_or(Ok(Vec::new()), |state| faults::kept(state, digest))
+    }
+
     /// Files of builds that never run again go.
     fn forget_files(&self, plugins: &BTreeMap<String, Builds>) -> io::Result<()> {
         let Some(directory) = &self.builds else { return Ok(()) };
@@ -99,6 +110,9 @@ impl Registry {
         for name in directory.list()? {
             if !known.contains(&name) {
                 directory.remove(&name)?;
+                if let (Some(state), Some(digest)) = (&self.state, name.strip_suffix(".wasm")) {
+                    state.inside("faults")?.remove(&format!("{digest}.json"))?;
+                }
             }
         }
         Ok(())
@@ -137,17 +151,8 @@ impl Plugin {
     }
 }
 
-/// From 64 digits.
-pub(crate) fn digest(text: &str) -> Result<Digest, String> {
-    let wrong = || format!("{text:?} is no sha256");
-    let mut digest = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
-        return Err(wrong());
-    }
-    for (at, byte) in digest.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).map_err(|_| wrong())?;
-    }
-    Ok(digest)
+fn digest(text: &str) -> Result<Digest, String> {
+    text.parse().map(crate::plugin::Digest::bytes).map_err(|why: &str| format!("{text:?}: {why}"))
 }
 
 fn file_name(digest: &Digest) -> String {

@@ -274,10 +274,7 @@ impl Player<'_> {
             let mut asked = chunk.to_vec();
             while !asked.is_empty() {
                 let Some(codec) = &mut self.codec else { return Ok(()) };
-                let error = match codec.subscribe(context, &asked).await {
-                    Ok(_) => break,
-                    Err(error) => error,
-                };
+                let Err(error) = codec.subscribe(context, &asked).await else { break };
                 context.nonce = context.nonce.wrapping_add(1);
                 let before = asked.len();
                 if let CodecError::Refused(Refusal::Rejected(rejections)) = &error {

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use self::replace::{Heir, Refused, Trial};
-use crate::config::{Config, ConfigError, ProviderConfig};
+use crate::config::{Config, ConfigError, Loaded, ProviderConfig, last_good};
 use crate::control::{Applied, Command, ReloadReport};
 use crate::faults::Input;
 use crate::logic::builds::{Builds, Digest, Standing};
@@ -95,6 +95,8 @@ pub(crate) struct Supervisor {
     beside: BTreeMap<String, ProviderConfig>,
     /// What is wrong with which file now.
     errors: BTreeMap<PathBuf, ConfigError>,
+    /// What is wrong with which provider's section of the main configuration.
+    bad_sections: BTreeMap<String, ConfigError>,
     /// The plugin files that lie there, good or not.
     files: BTreeSet<String>,
     /// What is known of each plugin's builds, and what of that is written down.
@@ -132,7 +134,7 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     /// Knows the configuration, and none of the plugins yet.
     pub(crate) fn new(
-        config: Config,
+        loaded: Loaded,
         config_path: Option<PathBuf>,
         config_planner: Planner,
         engine: Engine,
@@ -143,6 +145,8 @@ impl Supervisor {
             tracing::error!(error);
             BTreeMap::new()
         });
+        let refused = config_path.clone().zip(loaded.refused);
+        let bad_grants = loaded.bad_grants.map(|error| (error.path.clone(), error));
         Self {
             status,
             engine: Arc::new(engine),
@@ -150,9 +154,10 @@ impl Supervisor {
             config_path,
             config_planner,
             plugins_planner: Planner::new(),
-            config,
+            config: loaded.config,
             beside: BTreeMap::new(),
-            errors: BTreeMap::new(),
+            errors: refused.into_iter().chain(bad_grants).collect(),
+            bad_sections: loaded.bad,
             files: BTreeSet::new(),
             saved: builds.clone(),
             builds,
@@ -261,6 +266,9 @@ impl Supervisor {
             self.judge(&stem);
         }
         self.reconcile().await;
+        for (name, error) in self.bad_sections.clone() {
+            self.applied(&name, Applied::Refused(error.to_string()));
+        }
         let errors: Vec<String> = self.errors.values().map(ToString::to_string).collect();
         for reload in self.reloads.iter_mut().filter(|reload| reload.report.errors.is_empty()) {
             reload.report.errors.clone_from(&errors);
@@ -345,9 +353,11 @@ impl Supervisor {
         self.looks = self.looks.saturating_add(1);
         let (mut changed, mut configured) = (false, false);
         if let Some(path) = self.config_path.clone() {
-            for change in self.config_planner.handle_listing(config_listing(&path)) {
-                // A deleted file leaves everything as it is.
-                if matches!(change, Change::Load(_) | Change::Reload(_)) {
+            let grants = self.config.plugins.grants_file.clone();
+            for change in self.config_planner.handle_listing(config_listing(&path, &grants)) {
+                // A deleted file leaves everything as it is; deleted grants are granted no longer.
+                let gone = |name: &str| Path::new(name) != grants;
+                if !matches!(&change, Change::Unload(name) if gone(name)) {
                     self.read_config();
                     configured = true;
                 }
@@ -464,7 +474,11 @@ impl Supervisor {
     fn read_config(&mut self) {
         let Some(path) = self.config_path.clone() else { return };
         match Config::load(&path) {
-            Ok(config) => {
+            Ok(mut loaded) => {
+                loaded.keep(&self.config);
+                last_good::say_errors(&loaded);
+                last_good::keep(&loaded, &path);
+                let config = loaded.config;
                 for (field, same) in [
                     ("api", config.api == self.config.api),
                     ("plugin_limits", config.plugin_limits == self.config.plugin_limits),
@@ -476,10 +490,28 @@ impl Supervisor {
                     }
                 }
                 let Config { api, plugin_limits, plugins_dir, state_dir, .. } = self.config.clone();
+                let other_plugins = config.plugins != self.config.plugins;
                 self.config = Config { api, plugin_limits, plugins_dir, state_dir, ..config };
+                if other_plugins {
+                    // What was refused may be allowed now, and the other way round.
+                    for stem in &self.files {
+                        let load = Load::File(stem.clone());
+                        if !self.waiting.contains(&load) {
+                            self.waiting.push_back(load);
+                        }
+                    }
+                }
                 self.errors.remove(&path);
-                tracing::info!(path = %path.display(), "configuration read");
-                self.accept_config();
+                self.errors.remove(&self.config.plugins.grants_file);
+                self.errors.extend(loaded.bad_grants.map(|error| (error.path.clone(), error)));
+                self.bad_sections = loaded.bad;
+                if self.bad_sections.is_empty() && !self.errors.contains_key(&self.config.plugins.grants_file) {
+                    tracing::info!(path = %path.display(), "configuration read");
+                    self.accept_config();
+                } else {
+                    self.status.metrics.config_reload(false);
+                    self.publish_config();
+                }
             }
             Err(error) => self.refuse_config(&path, error),
         }
@@ -506,7 +538,8 @@ impl Supervisor {
                 format!("provider {stem} has a section in the main configuration, which counts; remove one of the two");
             ConfigError { path: self.beside_path(stem), line: None, field: String::new(), why }
         });
-        let errors = self.errors.values().cloned().chain(twice).map(|error| error.to_string());
+        let errors =
+            self.errors.values().chain(self.bad_sections.values()).cloned().chain(twice).map(|error| error.to_string());
         let error = errors.collect::<Vec<_>>().join("; ");
         self.status.set_config(ConfigStatus { error, ..self.status.config() });
     }
@@ -523,7 +556,10 @@ impl Supervisor {
             // A deleted file, or one that is being replaced slowly, takes no value away that is still good.
             let left = known.iter().filter(|stem| self.has_fresh_values(stem));
             // Whoever wrote a file beside it wants something else than the defaults, also when the file is wrong.
-            let configured = |stem: &String| !known.contains(stem) && self.errors.contains_key(&self.beside_path(stem));
+            let bad = |stem: &String| {
+                self.bad_sections.contains_key(stem) || self.errors.contains_key(&self.beside_path(stem))
+            };
+            let configured = |stem: &String| !known.contains(stem) && bad(stem);
             let there =
                 self.files.iter().filter(|stem| self.builds.get(*stem).is_some_and(|builds| builds.file().is_some()));
             let all = there.chain(left).filter(|stem| !used.contains(*stem) && !configured(stem));
@@ -539,8 +575,8 @@ impl Supervisor {
     }
 }
 
-/// The main configuration as a listing of one file.
-pub(crate) fn config_listing(path: &Path) -> Listing {
-    let name = path.to_string_lossy().into_owned();
-    plugins_dir::stamp_of(path).map(|stamp| (name, stamp)).into_iter().collect()
+/// The main configuration and its grants as a listing.
+pub(crate) fn config_listing(path: &Path, grants: &Path) -> Listing {
+    let entry = |path: &Path| Some((path.to_string_lossy().into_owned(), plugins_dir::stamp_of(path)?));
+    [path, grants].into_iter().filter_map(entry).collect()
 }

@@ -58,7 +58,7 @@ impl Ended {
     }
 }
 
-fn call(arguments: &[&str]) -> Ended {
+pub fn call(arguments: &[&str]) -> Ended {
     call_with(arguments, &[])
 }
 
@@ -69,7 +69,7 @@ fn call_with(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
 }
 
 /// The same, while venues and daemons of this test go on.
-async fn called(arguments: &[&str]) -> Ended {
+pub async fn called(arguments: &[&str]) -> Ended {
     called_with(arguments, &[]).await
 }
 
@@ -86,15 +86,15 @@ pub async fn called_with(arguments: &[&str], environment: &[(&str, &str)]) -> En
 }
 
 /// `feedgate run` in a process of its own, on a directory with a `feedgate.toml` and plugins.
-struct Process {
+pub struct Process {
     child: Child,
     log: Arc<Mutex<String>>,
     /// `127.0.0.1:PORT`
-    api: String,
+    pub api: String,
 }
 
 impl Process {
-    async fn run(directory: &Path, environment: &[(&str, &str)]) -> Self {
+    pub async fn run(directory: &Path, environment: &[(&str, &str)]) -> Self {
         built().await;
         let mut run = command(&["run", "--log", TALKATIVE]);
         run.arg("--config").arg(directory.join("feedgate.toml")).envs(environment.iter().copied());
@@ -128,7 +128,7 @@ impl Process {
         process
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -137,7 +137,7 @@ impl Process {
         assert!(sent.expect("kill is everywhere").success());
     }
 
-    async fn exit(mut self, signal: &str) -> Option<i32> {
+    pub async fn exit(mut self, signal: &str) -> Option<i32> {
         self.signal(signal);
         let log = self.log.clone();
         let ended = eventually(|| self.child.try_wait().expect("our child"), || format!("it goes on: {log:?}")).await;
@@ -154,7 +154,7 @@ impl Drop for Process {
 }
 
 /// A directory as an operator has it: `feedgate.toml` and `plugins/`.
-fn directory(config: &str, plugins: &[&str]) -> TempDir {
+pub fn directory(config: &str, plugins: &[&str]) -> TempDir {
     let directory = TempDir::new().expect("a temporary directory");
     std::fs::create_dir(directory.path().join("plugins")).expect("an empty directory");
     let api = if config.contains("[api]") { "" } else { "\n[api]\nlisten = \"127.0.0.1:0\"\n" };
@@ -165,7 +165,7 @@ fn directory(config: &str, plugins: &[&str]) -> TempDir {
     directory
 }
 
-fn path(path: &Path) -> &str {
+pub fn path(path: &Path) -> &str {
     path.to_str().expect("a plain name")
 }
 
@@ -179,7 +179,7 @@ fn section(name: &str, venue: &Venue, rest: &str) -> String {
 }
 
 /// One HTTP request, by hand: the status and the body.
-async fn get(api: &str, target: &str) -> (u16, String) {
+pub async fn get(api: &str, target: &str) -> (u16, String) {
     let mut socket = TcpStream::connect(api).await.expect("it listens");
     let request = format!("GET {target} HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.expect("it reads");
@@ -191,7 +191,7 @@ async fn get(api: &str, target: &str) -> (u16, String) {
 }
 
 /// Asks until the answer is as wanted, and answers it.
-async fn get_until(api: &str, target: &str, wanted: impl Fn(u16, &str) -> bool) -> String {
+pub async fn get_until(api: &str, target: &str, wanted: impl Fn(u16, &str) -> bool) -> String {
     let deadline = Instant::now() + PATIENCE;
     // The API takes so many requests a second.
     let mut ticks = tokio::time::interval(Duration::from_millis(5));
@@ -205,7 +205,7 @@ async fn get_until(api: &str, target: &str, wanted: impl Fn(u16, &str) -> bool) 
     }
 }
 
-async fn get_json(api: &str, target: &str) -> (u16, Json) {
+pub async fn get_json(api: &str, target: &str) -> (u16, Json) {
     let (status, body) = get(api, target).await;
     (status, serde_json::from_str(&body).unwrap_or_else(|error| panic!("{target}: {error}: {body}")))
 }
@@ -404,10 +404,11 @@ async fn a_secret_reaches_the_venue_and_nothing_else() {
         );
         section("coingecko", &venue, &rest)
     };
-    for source in ["{ env = \"FEEDGATE_TEST_KEY\" }", "{ file = \"key\" }"] {
+    for source in ["{ env = \"FEEDGATE_TEST_KEY\" }", "{ file = \"key\" }", "{ credential = \"key\" }"] {
         let place = directory(&config(source), &["coingecko"]);
         std::fs::write(place.path().join("key"), format!("{KEY}\n")).expect("writable");
-        let daemon = Process::run(place.path(), &[("FEEDGATE_TEST_KEY", KEY)]).await;
+        let environment = [("FEEDGATE_TEST_KEY", KEY), ("CREDENTIALS_DIRECTORY", path(place.path()))];
+        let daemon = Process::run(place.path(), &environment).await;
         let before = venue.stats().requests;
         get_until(&daemon.api, "/readyz", |status, _| status == 200).await;
         venue.wait(|stats| stats.requests > before).await;
@@ -553,9 +554,15 @@ async fn check_says_what_would_not_run() {
         assert_eq!(json.json()["ok"], Json::Bool(false));
     }
 
-    let (refused, json) = check("[provider.kraken]\nmax_age = 5", &[], &[]).await;
+    // Every section that is bad is told.
+    let (bad, _) = check("[provider.a]\nmax_age = 5\n[provider.b]\n\n[provider.c]\nids = 1", &[], &[]).await;
+    assert_eq!(bad.code, Some(1));
+    for words in ["toml:2: provider.a.max_age: unknown field", "b.wasm is not there", "toml:6: provider.c.ids: "] {
+        assert!(bad.out.contains(words), "{words:?} is not in {bad:?}");
+    }
+    let (refused, json) = check("autostart = 5", &[], &[]).await;
     for ended in [refused, json] {
-        ended.fails(2, &["feedgate.toml:2: provider.kraken.max_age: unknown field"]);
+        ended.fails(2, &["feedgate.toml:1: autostart: invalid type"]);
     }
     call(&["check", "--config", "/nowhere.toml"]).fails(2, &["/nowhere.toml: cannot be read"]);
 }
@@ -612,7 +619,7 @@ fn diff_tries_a_build_on_recordings() {
     }
     let other = call(&["plugin", "diff", kraken, guest, path(&ticker)]);
     assert_eq!(other.code, Some(1), "{other:?}");
-    for words in ["ticker.jsonl: refused", "because it loses 2 ids: BTC/USD, ETH/USD", "what it cannot read: "] {
+    for words in ["ticker.jsonl: refused", "because it loses 4 ids: BTC/USD, ETH/USD", "what it cannot read: "] {
         assert!(other.out.contains(words), "{words:?} is not in {other:?}");
     }
     let json = call(&["plugin", "diff", kraken, guest, path(&ticker), "--ids", "BTC/USD", "--json"]);

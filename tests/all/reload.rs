@@ -68,7 +68,7 @@ async fn until_state(running: &Running, provider: &str, state: ProviderState) ->
 }
 
 /// One line of the metrics.
-fn counted(running: &Running, series: &str) -> u64 {
+pub fn counted(running: &Running, series: &str) -> u64 {
     let text = running.status().render_metrics();
     text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or(0)
 }
@@ -296,7 +296,10 @@ async fn a_build_that_refuses_the_settings_leaves_the_one_before() {
     let origins = [redirected(&binance), redirected(&kraken)]
         .map(|line| line.trim_start_matches("redirect_origins = {").trim_end_matches('}').trim().to_owned());
     let config = |settings: &str| {
-        format!("[provider.venue]\nids = [\"BTCUSDT\"]\nredirect_origins = {{ {} }}\n{settings}\n", origins.join(", "))
+        // Another venue is more than the first build asked for.
+        let grant = "[plugin.venue.grant]\norigins = [\"https://api.kraken.com\", \"wss://ws.kraken.com\"]";
+        let redirects = origins.join(", ");
+        format!("[provider.venue]\nids = [\"BTCUSDT\"]\nredirect_origins = {{ {redirects} }}\n{settings}\n{grant}\n")
     };
     let running = Running::start(&config("settings = { price = \"last\" }"), &[]).await;
     running.drop_file("venue.wasm", &bytes_of("binance"));
@@ -613,8 +616,8 @@ async fn what_cannot_start_says_why() {
         (format!("[api]\nlisten = \"127.0.0.1:{port}\"\n"), format!("cannot listen on 127.0.0.1:{port} (api.listen)")),
         (listen.to_owned(), format!("plugins_dir {} cannot be read", directory.path().join("plugins").display())),
         (format!("plugins_dir = \"file\"\n{listen}"), "file cannot be read".to_owned()),
-        ("[provider.a]\nplugin = 7".to_owned(), "configuration refused: ".to_owned()),
-        ("[provider.a]\nplugin = 7".to_owned(), "feedgate.toml:2: provider.a.plugin: invalid type".to_owned()),
+        ("[provider.a]\nplugin = ".to_owned(), "configuration refused: ".to_owned()),
+        ("plugins_dir = 7".to_owned(), "feedgate.toml:1: plugins_dir: invalid type".to_owned()),
     ] {
         let error = start(&config).await;
         assert!(error.contains(&expected), "{error:?} lacks {expected:?}");

@@ -136,7 +136,7 @@ async fn what_is_known_of_builds_survives_a_restart() {
 }
 
 /// A venue that answers each subscription with a value, and sends one for each every 20 ms from then on.
-async fn ticking() -> ScriptedWs {
+pub async fn ticking() -> ScriptedWs {
     let script = |mut peer: Peer| async move {
         let mut keys: Vec<String> = Vec::new();
         let mut ticks = tokio::time::interval(Duration::from_millis(20));

@@ -99,8 +99,8 @@ async fn reads_again(kind: Kind, transport: &str) {
     let feeding = Feeding::start(kind.name(), &config);
     let default_ids = plugin(kind.name()).description().default_ids.clone();
     let fresh = || {
-        let readings = default_ids.iter().map(|id| feeding.status.store.read("x", id));
-        readings.map(|reading| reading.is_some_and(|reading| reading.held.is_some())).all(|held| held).then_some(())
+        let mut readings = default_ids.iter().map(|id| feeding.status.store.read("x", id));
+        readings.all(|reading| reading.is_some_and(|reading| reading.held.is_some())).then_some(())
     };
     eventually(fresh, || format!("{name}: {:?}", feeding.status.store.read_provider("x"))).await;
     let tapes = feeding.tapes("something received", |tapes| !tapes.is_empty()).await;

@@ -25,9 +25,12 @@ class Describe(exports.Describe):
             default_ids=["a"],
             settings_schema="{}",
             secrets=[],
+            # The interpreter alone takes tens of megabytes.
+            resources=description.Resources(128, None, None, None, None),
             buckets=[],
             websocket=description.WebsocketLimits(
                 ids_per_connection=None,
+                max_connections=None,
                 ids_per_message=None,
                 heartbeat=None,
                 idle_timeout_ms=None,

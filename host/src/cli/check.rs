@@ -9,9 +9,11 @@ use serde_json::json;
 
 use super::fail;
 use crate::codec::OpenCodec;
-use crate::config::{Config, ProviderConfig};
-use crate::plugin::{Compiler, Engine, Plugin};
+use crate::config::{Config, Loaded, ProviderConfig};
+use crate::grants::{self, Asks};
+use crate::plugin::{Compiler, Digest, Engine, Plugin};
 use crate::plugins_dir;
+use crate::provenance;
 use crate::provider::Provider;
 use crate::status::Status;
 
@@ -23,8 +25,8 @@ pub fn check(path: &Path, json: bool) -> ExitCode {
 }
 
 fn checked(path: &Path, json: bool) -> ExitCode {
-    let config = match Config::load(path) {
-        Ok(config) => config,
+    let Loaded { config, bad, bad_grants, .. } = match Config::load(path) {
+        Ok(loaded) => loaded,
         Err(error) => return fail(&error.to_string()),
     };
     let listing = match plugins_dir::scan(&config.plugins_dir) {
@@ -37,16 +39,32 @@ fn checked(path: &Path, json: bool) -> ExitCode {
         Err(error) => return fail(&error),
     };
     let mut providers = config.providers.clone();
-    let mut problems: BTreeMap<String, String> = BTreeMap::new();
+    let bad = bad.iter().map(|(name, error)| (format!("provider {name}"), error.to_string()));
+    let bad_grants = bad_grants.map(|error| ("grants".to_owned(), error.to_string()));
+    let mut problems: BTreeMap<String, String> = bad.chain(bad_grants).collect();
     let mut plugins: BTreeMap<String, Plugin> = BTreeMap::new();
     for name in listing.keys() {
         let Some((stem, is_plugin)) = plugins_dir::stem(name) else { continue };
         let file = config.plugins_dir.join(name);
         if is_plugin {
             let read = plugins_dir::read_inside(&file, engine.limits().max_file_bytes);
-            match read.and_then(|bytes| engine.load_blocking(&bytes)) {
+            let admitted = read.and_then(|bytes| {
+                let signatures = plugins_dir::read_signatures(&file)?;
+                let policy = &config.plugins;
+                let (digest, written) = (Digest::of(&bytes), policy.sha256(stem));
+                // What the daemon remembers is not asked here.
+                provenance::check(&policy.provenance, digest, written, None, signatures.as_deref())?;
+                engine.load_blocking(&bytes)
+            });
+            let granted = admitted.map_err(|error| error.to_string()).and_then(|plugin| {
+                let (asks, grant) = (Asks::of(plugin.description(), engine.limits()), config.plugins.grant(stem));
+                let decided = grants::decide(config.plugins.policy, &asks, None, &grant);
+                decided.map_err(|needs| needs.words(stem, &grant))?;
+                Ok(plugin.granted(&asks.resources.max(grant.resources)))
+            });
+            match granted {
                 Ok(plugin) => drop(plugins.insert(stem.to_owned(), plugin)),
-                Err(error) => drop(problems.insert(format!("plugin {name}"), error.to_string())),
+                Err(error) => drop(problems.insert(format!("plugin {name}"), error)),
             }
         } else if config.providers.contains_key(stem) {
             let why = format!("{} and the section [provider.{stem}] both configure it", file.display());

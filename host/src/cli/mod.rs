@@ -12,8 +12,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Serialize;
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::api::Done;
 use crate::transport::ApiError;
@@ -24,12 +28,14 @@ pub mod check;
 pub mod demo;
 pub mod diff;
 pub mod get;
+pub mod grant;
 pub mod live;
 pub mod plugin;
 pub mod providers;
 pub mod reload;
 pub mod row;
 pub mod run;
+pub mod sign;
 pub mod watch;
 
 mod changes;
@@ -68,8 +74,12 @@ impl Logs {
             eprintln!("feedgate: log filter {wanted} is not valid ({error}); logging at {level}");
             EnvFilter::new(level)
         });
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colours);
-        if self.json { logs.json().init() } else { logs.init() }
+        // It writes out what is sent and received, keys and all.
+        let discreet =
+            |metadata: &Metadata<'_>| *metadata.level() <= Level::INFO || !metadata.target().starts_with("tungstenite");
+        let logs = tracing_subscriber::registry().with(filter).with(filter_fn(discreet));
+        let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colours);
+        if self.json { logs.with(lines.json()).init() } else { logs.with(lines).init() }
     }
 }
 

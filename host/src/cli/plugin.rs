@@ -42,6 +42,7 @@ pub fn install(file: &Path, out: &Path) -> Result<String, String> {
     Ok(format!("{}  {} KiB  sha256 {}", target.display(), component.len() >> 10, Digest::of(&component)))
 }
 
+/// For a person who looks at one file: it may use what it asks for.
 pub(super) fn load(file: &Path) -> Result<(Engine, Plugin), String> {
     let engine = Engine::new(PluginLimits::default(), Compiler::default(), None)?;
     let read = plugins_dir::read(file, engine.limits().max_file_bytes);
@@ -51,7 +52,10 @@ pub(super) fn load(file: &Path) -> Result<(Engine, Plugin), String> {
         load.join().unwrap_or_else(|_| Err(LoadError::Compile("loading it ended in a panic".to_owned())))
     });
     match loaded {
-        Ok(plugin) => Ok((engine, plugin)),
+        Ok(plugin) => {
+            let plugin = plugin.granted(&plugin.description().resources);
+            Ok((engine, plugin))
+        }
         Err(error) => Err(format!("{}: {error}", file.display())),
     }
 }
@@ -62,7 +66,10 @@ pub fn inspect(file: &Path, json: bool) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error),
     };
-    let report = report(&plugin);
+    let mut report = report(&plugin);
+    let signatures = plugins_dir::signatures_of(file);
+    report["signatures"] =
+        if signatures.is_file() { signatures.display().to_string().into() } else { "none beside it".into() };
     if json {
         println!("{report:#}");
     } else {
@@ -90,11 +97,15 @@ fn report(plugin: &Plugin) -> Json {
         "exports": fit.exports,
         "wasi": if fit.wasi { "imported; it gets an empty one" } else { "not imported" },
         "origins": description.origins.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "mirrors": description.mirrors.iter()
+            .flat_map(|(of, instead)| instead.iter().map(move |origin| format!("{origin} for {of}"))).collect::<Vec<_>>(),
         "values": description.values.iter().copied().map(ValueKind::as_str).collect::<Vec<_>>(),
         "default_ids": description.default_ids,
         "secrets": description.secrets.iter().map(|secret| json!({
             "name": secret.name, "purpose": secret.purpose, "required": secret.required,
         })).collect::<Vec<_>>(),
+        "resources": description.resources.each().into_iter()
+            .filter_map(|(name, asked)| Some(format!("{name} = {}", asked?))).collect::<Vec<_>>(),
         "limits": limits(description),
         "settings_schema": description.settings_schema,
     })
@@ -116,6 +127,7 @@ fn limits(description: &Description) -> Json {
     if let Some(websocket) = &description.websocket {
         limits["websocket"] = json!({
             "ids_per_connection": websocket.ids_per_connection,
+            "max_connections": websocket.max_connections,
             "ids_per_message": websocket.ids_per_message,
             "heartbeat_ms": websocket.heartbeat.map(|(interval, _)| ms(interval)),
             "idle_timeout_ms": websocket.idle_timeout.map(ms),

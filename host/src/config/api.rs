@@ -114,11 +114,8 @@ pub(super) fn api(source: &Source<'_>, base: &Path, raw: RawApi) -> Result<Optio
     if !raw.enabled {
         return Ok(None);
     }
-    let secret = |field: &str, raw: Option<RawSecret>| match raw.map(|raw| (raw.env, raw.file)) {
-        None => Ok(None),
-        Some((Some(env), None)) => Ok(Some(SecretSource::Env(env))),
-        Some((None, Some(file))) => Ok(Some(SecretSource::File(base.join(file)))),
-        Some(_) => Err(invalid(field, "wants either env or file")),
+    let secret = |field: &str, raw: Option<RawSecret>| {
+        raw.map(|raw| raw.source(base)).transpose().map_err(|why| invalid(field, &why))
     };
     let at_least_1 =
         |field: &str, value: u32| NonZeroU32::new(value).ok_or_else(|| invalid(field, "must be at least 1"));
@@ -213,7 +210,7 @@ mod tests {
     fn tokens_and_limits_are_checked_by_file_line_and_field() {
         for (section, expected) in [
             ("token = { file = \"short\" }", "f.toml:2: api.token: has 2 characters; 16 to 512 are needed"),
-            ("token = {}", "f.toml:2: api.token: wants either env or file"),
+            ("token = {}", "f.toml:2: api.token: wants one of env, file and credential"),
             (
                 "admin_token = { env = \"FEEDGATE_NOT_SET\" }",
                 "f.toml:2: api.admin_token: environment variable FEEDGATE_NOT_SET is not set",

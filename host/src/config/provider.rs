@@ -327,10 +327,9 @@ pub(super) fn provider(
     let secrets = raw
         .secrets
         .into_iter()
-        .map(|(name, raw)| match (raw.env, raw.file) {
-            (Some(env), None) => Ok((name, SecretSource::Env(env))),
-            (None, Some(file)) => Ok((name, SecretSource::File(base.join(file)))),
-            _ => Err(invalid(&format!("secrets.{name}"), "wants either env or file".to_owned())),
+        .map(|(name, raw)| match raw.source(base) {
+            Ok(source) => Ok((name, source)),
+            Err(why) => Err(invalid(&format!("secrets.{name}"), why)),
         })
         .collect::<Result<_, _>>()?;
     let allow_origins = raw.allow_origins.iter().map(|text| origin("allow_origins", text)).collect::<Result<_, _>>()?;

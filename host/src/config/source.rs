@@ -48,14 +48,32 @@ pub(super) struct Source<'a> {
     pub(super) text: &'a str,
 }
 
+/// A part of a text that is TOML as a whole.
+pub(super) type Section<'a> = toml::Spanned<toml::de::DeValue<'a>>;
+
 impl Source<'_> {
     pub(super) fn parse<T: for<'de> Deserialize<'de>>(&self) -> Result<T, ConfigError> {
-        toml::from_str(self.text).map_err(|error| {
-            let line = error.span().map(|span| self.line_at(span.start));
-            let field = error.span().map_or_else(String::new, |span| self.field_at(span.start));
-            let why = error.message().trim().replace('\n', "; ");
-            ConfigError { path: self.path.to_owned(), line, field, why }
-        })
+        toml::from_str(self.text).map_err(|error| self.failed(&error))
+    }
+
+    /// The tables inside of one, each to be read by itself.
+    pub(super) fn sections(&self, table: &str) -> Result<Vec<(String, Section<'_>)>, ConfigError> {
+        let document = toml::de::DeTable::parse(self.text).map_err(|error| self.failed(&error))?;
+        let found = document.into_inner().remove(table).map(toml::Spanned::into_inner);
+        let Some(toml::de::DeValue::Table(inner)) = found else { return Ok(Vec::new()) };
+        Ok(inner.into_iter().map(|(name, section)| (name.into_inner().into_owned(), section)).collect())
+    }
+
+    /// As [`Source::parse`], for one section.
+    pub(super) fn parse_section<T: for<'de> Deserialize<'de>>(&self, section: Section<'_>) -> Result<T, ConfigError> {
+        T::deserialize(toml::de::ValueDeserializer::from(section)).map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &toml::de::Error) -> ConfigError {
+        let line = error.span().map(|span| self.line_at(span.start));
+        let field = error.span().map_or_else(String::new, |span| self.field_at(span.start));
+        let why = error.message().trim().replace('\n', "; ");
+        ConfigError { path: self.path.to_owned(), line, field, why }
     }
 
     fn line_at(&self, offset: usize) -> usize {

@@ -22,6 +22,8 @@ const LONGEST_QUARANTINE: Duration = Duration::from_secs(86_400);
 /// What is known of a build.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 pub enum Standing {
+    /// Nobody vouches for it: it is not even loaded.
+    Untrusted,
     /// Seen, and not yet compared with what runs.
     New,
     /// It asks for more than was granted.
@@ -41,6 +43,7 @@ impl Standing {
     /// The word used in every output.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Untrusted => "untrusted",
             Self::New => "new",
             Self::NeedsGrant => "needs-grant",
             Self::Refused => "refused",
@@ -51,8 +54,16 @@ impl Standing {
         }
     }
 
-    pub const ALL: [Self; 7] =
-        [Self::New, Self::NeedsGrant, Self::Refused, Self::Trial, Self::Good, Self::RolledBack, Self::Quarantined];
+    pub const ALL: [Self; 8] = [
+        Self::Untrusted,
+        Self::New,
+        Self::NeedsGrant,
+        Self::Refused,
+        Self::Trial,
+        Self::Good,
+        Self::RolledBack,
+        Self::Quarantined,
+    ];
 
     fn may_run(self) -> bool {
         matches!(self, Self::Trial | Self::Good)
@@ -160,17 +171,30 @@ impl Builds {
     pub fn handle_file(&mut self, digest: Digest, version: &str, now: UnixNanos) {
         self.file = Some(digest);
         let known = self.builds.iter().position(|build| build.digest == digest).map(|at| self.builds.remove(at));
-        let build = known.unwrap_or_else(|| Build {
+        let mut build = known.unwrap_or_else(|| Build {
             digest,
-            version: version.to_owned(),
+            version: String::new(),
             standing: Standing::New,
             reason: String::new(),
             since: now,
             strikes: 0,
             faults: 0,
         });
+        version.clone_into(&mut build.version);
+        if build.standing == Standing::Untrusted {
+            (build.standing, build.since) = (Standing::New, now);
+            build.reason.clear();
+        }
         self.builds.insert(0, build);
         self.forget();
+    }
+
+    /// The file holds a build for which nobody vouches.
+    pub fn handle_untrusted(&mut self, digest: Digest, reason: &str, now: UnixNanos) {
+        let version = self.get(digest).map(|build| build.version.clone()).unwrap_or_default();
+        self.handle_file(digest, &version, now);
+        // One that ran before it had to be vouched for is not better for it.
+        self.set(digest, Standing::Untrusted, reason, now);
     }
 
     /// The file is gone.
@@ -348,7 +372,7 @@ mod tests {
     }
 
     /// Steps: `file 1`, `gone`, `trial 1`, `refused 1`, `needs-grant 1`, `proven 1`, `failed 1`, `quarantine 1`, `retry`,
-    /// `wait SECONDS`, `release [1]`, `rollback`, `pin [1]`, `unpin`, `config`. Compared is what is to run, `-` for nothing,
+    /// `wait SECONDS`, `release [1]`, `rollback`, `pin [1]`, `unpin`, `config`, `untrusted 1`. Compared is what is to run, `-` for nothing,
     /// and after `?` what is to be judged.
     #[track_caller]
     fn check(steps: &[(&str, &str)]) {
@@ -381,6 +405,7 @@ mod tests {
                 "pin" => drop(builds.pin(digits.as_deref(), time)),
                 "unpin" => builds.unpin(),
                 "config" => builds.handle_config_changed(time),
+                "untrusted" => builds.handle_untrusted(build, "not signed", time),
                 other => panic!("{other}"),
             }
             let name = |found: Option<Digest>| found.map_or("-".to_owned(), |found| found[8].to_string());
@@ -432,6 +457,20 @@ mod tests {
             ("file 2", "1"),
             ("config", "1 ?2"),
         ]);
+    }
+
+    #[test]
+    fn a_build_for_which_nobody_vouches_is_judged_once_somebody_does() {
+        check(&[
+            ("file 1", "- ?1"),
+            ("trial 1", "1"),
+            ("untrusted 2", "1"),
+            ("config", "1"),
+            ("file 2", "1 ?2"),
+            ("trial 2", "2"),
+            ("untrusted 1", "2"),
+        ]);
+        check(&[("file 1", "- ?1"), ("trial 1", "1"), ("pin", "1"), ("untrusted 2", "1"), ("pin 2", "2")]);
     }
 
     #[test]

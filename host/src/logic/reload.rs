@@ -15,6 +15,8 @@ pub struct Stamp {
     /// The file's number in its file system, by which a file renamed over another of equal length and age is seen;
     /// 0 where there is none.
     pub inode: u64,
+    /// Of what belongs to the file and lies beside it: whether that is the same as before. 0 where there is nothing.
+    pub beside: u64,
 }
 
 /// File name to stamp: the plugin files of one directory at one moment. Other files are left out by the caller.
@@ -88,8 +90,12 @@ mod tests {
             let (name, stamp) = file.split_once('=').unwrap();
             let (len, time) = stamp.split_once('@').unwrap();
             let (time, inode) = time.split_once('#').unwrap_or((time, "0"));
-            let stamp =
-                Stamp { len: len.parse().unwrap(), modified_ns: time.parse().unwrap(), inode: inode.parse().unwrap() };
+            let stamp = Stamp {
+                len: len.parse().unwrap(),
+                modified_ns: time.parse().unwrap(),
+                inode: inode.parse().unwrap(),
+                beside: 0,
+            };
             (name.to_owned(), stamp)
         };
         text.split_whitespace().map(file).collect()
@@ -174,7 +180,7 @@ mod tests {
                         directory.remove(&name);
                     }
                     1 | 2 => {
-                        let stamp = Stamp { len: chance.below(3), modified_ns: 0, inode: chance.below(2) };
+                        let stamp = Stamp { len: chance.below(3), modified_ns: 0, inode: chance.below(2), beside: 0 };
                         directory.insert(name, stamp);
                     }
                     _ => {}

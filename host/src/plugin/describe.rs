@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::bindings::description as wit;
 use super::convert;
 use crate::description::{
-    Bucket, Compression, Description, HttpLimits, Limited, Scope, SecretRequest, WebSocketLimits,
+    Bucket, Compression, Description, HttpLimits, Limited, Resources, Scope, SecretRequest, WebSocketLimits,
 };
 use crate::origin::Origin;
 
@@ -60,6 +60,7 @@ pub(super) fn check(found: wit::Description, http: bool, websocket: bool) -> Res
         settings_schema,
         values: found.values.into_iter().map(convert::value_kind).collect(),
         secrets: found.secrets.into_iter().map(secret).collect::<Result<_, _>>()?,
+        resources: found.resources.map(resources).transpose()?.unwrap_or_default(),
         buckets: found.buckets.into_iter().map(bucket).collect::<Result<_, _>>()?,
         websocket: found.websocket.map(websocket_limits).transpose()?,
         http: found.http.map(http_limits).transpose()?,
@@ -98,6 +99,20 @@ fn secret(found: wit::Secret) -> Result<SecretRequest, String> {
     Ok(SecretRequest { name: found.name, purpose: found.purpose, required: found.required })
 }
 
+fn resources(found: wit::Resources) -> Result<Resources, String> {
+    let optional = |count: Option<u32>, field: &str, most: u32| match count {
+        Some(count) if count > most => Err(format!("resources: {field} is {count}; at most {most}")),
+        count => count.map(|count| at_least_one(count, &format!("resources: {field}"))).transpose(),
+    };
+    Ok(Resources {
+        memory_mib: optional(found.memory_mib, "memory-mib", 4096)?,
+        init_ms: optional(found.init_ms, "init-ms", 60_000)?,
+        build_ms: optional(found.build_ms, "build-ms", 60_000)?,
+        parse_ms: optional(found.parse_ms, "parse-ms", 60_000)?,
+        result_kib: optional(found.result_kib, "result-kib", 1 << 20)?,
+    })
+}
+
 fn bucket(found: wit::Bucket) -> Result<Bucket, String> {
     if found.per_ms == 0 {
         return Err("buckets: per-ms is 0".to_owned());
@@ -133,6 +148,7 @@ fn websocket_limits(found: wit::WebsocketLimits) -> Result<WebSocketLimits, Stri
     };
     let optional = |count: Option<u32>, field: &str| count.map(|count| at_least_one(count, field)).transpose();
     Ok(WebSocketLimits {
+        max_connections: optional(found.max_connections, "websocket: max-connections")?,
         ids_per_connection: optional(found.ids_per_connection, "websocket: ids-per-connection")?,
         ids_per_message: optional(found.ids_per_message, "websocket: ids-per-message")?,
         heartbeat,

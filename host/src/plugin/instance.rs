@@ -21,10 +21,13 @@ use crate::codec::{
     Subscription, WebSocketCodec,
 };
 use crate::observation::{Key, ValueKind};
+use crate::secret::Secrets;
 
 /// What host functions see.
 pub(super) struct Inside {
     provider: Arc<str>,
+    /// Not to be seen in what it logs.
+    secrets: Arc<Secrets>,
     limiter: Limiter,
     /// One budget for what is logged and what is printed.
     log_lines: Arc<Mutex<LogLines>>,
@@ -36,7 +39,7 @@ pub(super) struct Inside {
 impl WasiView for Inside {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         // Present before the first call of a plugin that imports WASI, and nobody else has these functions linked.
-        let ctx = self.wasi.get_or_insert_with(|| wasi::context(&self.provider, &self.log_lines));
+        let ctx = self.wasi.get_or_insert_with(|| wasi::context(&self.provider, &self.secrets, &self.log_lines));
         WasiCtxView { ctx, table: &mut self.table }
     }
 }
@@ -49,6 +52,8 @@ impl log::Host for Inside {
         if !LogLines::admit(&self.log_lines) {
             return;
         }
+        // First, so that no half of one is left.
+        let text = self.secrets.redact(cut(&text, 4 * wasi::MAX_LINE));
         let text = cut(&text, wasi::MAX_LINE);
         let provider = &*self.provider;
         match level {
@@ -171,10 +176,12 @@ impl PluginInstance {
         exports: &Exports,
         wasi: bool,
         provider: &Arc<str>,
+        secrets: &Arc<Secrets>,
         limits: &Arc<PluginLimits>,
     ) -> Result<Self, Death> {
         let inside = Inside {
             provider: provider.clone(),
+            secrets: secrets.clone(),
             limiter: Limiter::new(limits),
             log_lines: Arc::new(Mutex::new(LogLines::new(limits.log_lines_per_second))),
             wasi: None,

@@ -13,8 +13,10 @@ use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Config, OptLevel};
 
 use crate::codec::{Death, OpenCodec};
-use crate::description::Description;
+use crate::description::{Description, Resources};
 use crate::observation::ValueKind;
+use crate::provenance::Unproven;
+use crate::secret::Secrets;
 use crate::state::StateDir;
 
 use self::cache::Cache;
@@ -54,6 +56,28 @@ impl Digest {
     pub fn bytes(self) -> [u8; 32] {
         self.0
     }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<[u8; 32]> for Digest {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+}
+
+impl std::str::FromStr for Digest {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_hex = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        let pairs = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap_or_default());
+        let bytes: Option<Vec<u8>> = pairs.map(|pair| u8::from_str_radix(pair, 16).ok()).collect();
+        let bytes = bytes.filter(|_| is_hex).and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or("a sha256 is written as 64 hexadecimal digits")
+    }
 }
 
 impl fmt::Display for Digest {
@@ -75,6 +99,8 @@ pub enum LoadError {
     Read(String),
     #[error("{size} bytes, more than {max} (knob: plugin_limits.max_file_mib)")]
     TooLarge { size: usize, max: usize },
+    #[error(transparent)]
+    Unproven(#[from] Unproven),
     #[error(transparent)]
     Misfit(#[from] Misfit),
     #[error("does not compile: {0}")]
@@ -192,13 +218,16 @@ impl Engine {
         let linker = if fit.wasi { &self.wasi_linker } else { &self.linker };
         let pre = linker.instantiate_pre(component).map_err(|e| LoadError::Compile(compile::words(&e)))?;
         let probe: Arc<str> = "describe".into();
-        let mut instance =
-            PluginInstance::new(&pre, &exports, fit.wasi, &probe, &self.limits).await.map_err(LoadError::Describe)?;
+        let limits = Arc::new(self.limits.describing());
+        let mut instance = PluginInstance::new(&pre, &exports, fit.wasi, &probe, &Arc::default(), &limits)
+            .await
+            .map_err(LoadError::Describe)?;
         let description = instance.describe().await.map_err(LoadError::Describe)?;
         let description = describe::check(description, fit.http, fit.websocket).map_err(LoadError::Description)?;
         let size = bytes.len();
         Ok(Plugin {
-            inner: Arc::new(Inner { pre, exports, compiled, description, digest, size, limits: self.limits.clone() }),
+            inner: Arc::new(Inner { pre, exports, compiled, description, digest, size }),
+            limits: self.limits.clone(),
         })
     }
 
@@ -310,6 +339,7 @@ pub fn componentize(bytes: &[u8]) -> Result<Vec<u8>, Misfit> {
 #[derive(Clone)]
 pub struct Plugin {
     inner: Arc<Inner>,
+    limits: Arc<PluginLimits>,
 }
 
 struct Inner {
@@ -320,7 +350,6 @@ struct Inner {
     description: Description,
     digest: Digest,
     size: usize,
-    limits: Arc<PluginLimits>,
 }
 
 impl fmt::Debug for Plugin {
@@ -349,9 +378,20 @@ impl Plugin {
         &self.inner.compiled.fit
     }
 
+    /// What each of its instances may use.
+    pub fn limits(&self) -> &PluginLimits {
+        &self.limits
+    }
+
+    /// The same, whose instances may use what was granted beyond the defaults.
+    #[must_use]
+    pub fn granted(&self, resources: &Resources) -> Self {
+        Self { inner: self.inner.clone(), limits: Arc::new(self.limits.raised(resources)) }
+    }
+
     /// For a provider of this name with these settings, as JSON.
     pub fn configured(&self, provider: Arc<str>, settings: String) -> Configured {
-        Configured { plugin: self.clone(), provider, settings: settings.into() }
+        Configured { plugin: self.clone(), provider, settings: settings.into(), secrets: Arc::default() }
     }
 }
 
@@ -361,6 +401,15 @@ pub struct Configured {
     plugin: Plugin,
     provider: Arc<str>,
     settings: Arc<str>,
+    secrets: Arc<Secrets>,
+}
+
+impl Configured {
+    /// The same, where what the plugin logs does not show these secrets: it has none, but the venue may say them to it.
+    #[must_use]
+    pub fn redacting(self, secrets: Arc<Secrets>) -> Self {
+        Self { secrets, ..self }
+    }
 }
 
 impl Configured {
@@ -374,9 +423,15 @@ impl OpenCodec for Configured {
 
     async fn open(&self) -> Result<(PluginInstance, ValueKind), Death> {
         let inner = &self.plugin.inner;
-        let mut instance =
-            PluginInstance::new(&inner.pre, &inner.exports, inner.compiled.fit.wasi, &self.provider, &inner.limits)
-                .await?;
+        let mut instance = PluginInstance::new(
+            &inner.pre,
+            &inner.exports,
+            inner.compiled.fit.wasi,
+            &self.provider,
+            &self.secrets,
+            &self.plugin.limits,
+        )
+        .await?;
         let kind = instance.configure(&self.settings).await?;
         if !inner.description.values.contains(&kind) {
             let text = format!("configure gives {:?} values, which describe does not name", kind.as_str());

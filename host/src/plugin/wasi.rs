@@ -12,6 +12,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use super::instance::LogLines;
+use crate::secret::Secrets;
 
 /// Longest line that is logged; the rest of it is dropped.
 pub(super) const MAX_LINE: usize = 1024;
@@ -19,8 +20,8 @@ pub(super) const MAX_LINE: usize = 1024;
 /// Streams, waits and the like that an instance may hold at once.
 const MAX_RESOURCES: usize = 1_000;
 
-pub(super) fn context(provider: &Arc<str>, budget: &Arc<Mutex<LogLines>>) -> WasiCtx {
-    let lines = |stream| Lines { provider: provider.clone(), stream, budget: budget.clone() };
+pub(super) fn context(provider: &Arc<str>, secrets: &Arc<Secrets>, budget: &Arc<Mutex<LogLines>>) -> WasiCtx {
+    let lines = |stream| Lines { provider: provider.clone(), secrets: secrets.clone(), stream, budget: budget.clone() };
     WasiCtxBuilder::new()
         // Else there would be sockets: good for nothing, but each a descriptor of the daemon's.
         .allow_tcp(false)
@@ -40,6 +41,7 @@ pub(super) fn table() -> ResourceTable {
 #[derive(Clone)]
 struct Lines {
     provider: Arc<str>,
+    secrets: Arc<Secrets>,
     stream: &'static str,
     budget: Arc<Mutex<LogLines>>,
 }
@@ -66,6 +68,7 @@ impl LineWriter {
     fn log(&mut self) {
         if !self.pending.is_empty() && LogLines::admit(&self.lines.budget) {
             let text = String::from_utf8_lossy(&self.pending);
+            let text = self.lines.secrets.redact(&text);
             tracing::info!(provider = %self.lines.provider, stream = self.lines.stream, "{text}");
         }
         self.pending.clear();
@@ -109,7 +112,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_printed_has_the_budget_of_what_is_logged() {
         let budget = Arc::new(Mutex::new(LogLines::new(401)));
-        let lines = |stream| Lines { provider: "p".into(), stream, budget: budget.clone() };
+        let lines = |stream| Lines { provider: "p".into(), secrets: Arc::default(), stream, budget: budget.clone() };
         for stream in ["stdout", "stderr"] {
             let mut writer = Box::into_pin(lines(stream).async_stream());
             // Empty lines are none, and a long one is one.

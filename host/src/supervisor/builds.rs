@@ -7,10 +7,11 @@ use std::time::Duration;
 use super::{Done, Load, Supervisor};
 use crate::codec::OpenCodec;
 use crate::control::BuildCommand;
-use crate::faults::Input;
+use crate::grants::{self, Asks};
 use crate::logic::builds::{Build, Builds, Digest, Standing, hex, short};
-use crate::plugin::{Configured, LoadError, Plugin};
+use crate::plugin::{self, Configured, LoadError, Plugin};
 use crate::plugins_dir;
+use crate::provenance::{self, Require};
 use crate::provider::Provider;
 use crate::shadow::shadow;
 use crate::status::{BuildInfo, LoadedPlugin, PluginStatus, ProviderState};
@@ -39,12 +40,19 @@ impl Supervisor {
         let max = engine.limits().max_file_bytes;
         let stem = load.stem().to_owned();
         let path = self.config.plugins_dir.join(format!("{stem}.wasm"));
+        let (policy, written) = (self.config.plugins.provenance.clone(), self.config.plugins.sha256(&stem));
+        let pinned = self.builds.get(&stem).and_then(Builds::pinned).map(plugin::Digest::from);
         self.busy.spawn_blocking(move || {
             let bytes = match &load {
                 Load::File(_) => plugins_dir::read_inside(&path, max),
                 Load::Kept(_, digest) => kept(&registry, digest, max),
             };
             let result = bytes.and_then(|bytes| {
+                if let Load::File(_) = load {
+                    // Before it is compiled: what is not trusted is not looked at.
+                    let signatures = plugins_dir::read_signatures(&path)?;
+                    provenance::check(&policy, plugin::Digest::of(&bytes), written, pinned, signatures.as_deref())?;
+                }
                 let plugin = engine.load_blocking(&bytes)?;
                 if let Err(error) = registry.keep(&plugin.digest().bytes(), &bytes) {
                     tracing::warn!(plugin = stem, %error, "this build is not kept: there is no way back to it after a restart");
@@ -70,13 +78,22 @@ impl Supervisor {
                 self.plugin_errors.remove(&stem);
                 let builds = self.builds.entry(stem.clone()).or_default();
                 builds.handle_file(plugin.digest().bytes(), &description.version, wall_clock());
-                self.loaded.insert(plugin.digest().bytes(), plugin);
+                self.keep_loaded(&stem, plugin);
                 self.judge(&stem);
                 self.reconcile().await;
             }
-            (Load::Kept(_, digest), Ok(plugin)) => {
+            (Load::Kept(..), Ok(plugin)) => {
                 tracing::info!(plugin = %stem, version = %plugin.description().version, digest = %plugin.digest(), "a build that was kept is loaded again");
-                self.loaded.insert(digest, plugin);
+                self.keep_loaded(&stem, plugin);
+                // It is what a newer one is compared with.
+                self.judge(&stem);
+                self.reconcile().await;
+            }
+            (Load::File(_), Err(LoadError::Unproven(why))) if let Some(digest) = why.digest() => {
+                let (digest, error) = (digest.bytes(), why.to_string());
+                tracing::error!(plugin = %stem, error, "plugin not trusted");
+                self.plugin_errors.remove(&stem);
+                self.builds.entry(stem).or_default().handle_untrusted(digest, &error, wall_clock());
                 self.reconcile().await;
             }
             (Load::File(_), Err(error)) => {
@@ -92,14 +109,57 @@ impl Supervisor {
                     let reason = format!("its file is not there any more: {error}");
                     builds.handle_judged(digest, Standing::Refused, &reason, wall_clock());
                 }
+                self.judge(&stem);
                 self.reconcile().await;
             }
         }
     }
 
+    /// With the resources that it may have. What ran before and may no longer have what it asks for does not start again;
+    /// what runs goes on.
+    fn keep_loaded(&mut self, stem: &str, plugin: Plugin) {
+        let digest = plugin.digest().bytes();
+        let runs = self.running.values().any(|provider| provider.plugin().digest().bytes() == digest);
+        if let Err(needs) = self.granted(stem, &plugin)
+            && let Some(builds) = self.builds.get_mut(stem)
+            && !runs
+            && builds.get(digest).is_some_and(|build| matches!(build.standing, Standing::Trial | Standing::Good))
+        {
+            builds.handle_judged(digest, Standing::NeedsGrant, &needs, wall_clock());
+        }
+        let asks = Asks::of(plugin.description(), self.engine.limits());
+        let granted = plugin.granted(&asks.resources.max(self.config.plugins.grant(stem).resources));
+        self.loaded.insert(plugin.digest().bytes(), granted);
+    }
+
+    /// Whether a build may have what it asks for; otherwise what it needs, in words.
+    fn granted(&self, stem: &str, plugin: &Plugin) -> Result<(), String> {
+        let asks = |plugin: &Plugin| Asks::of(plugin.description(), self.engine.limits());
+        let before = self.builds.get(stem).and_then(Builds::target).filter(|before| *before != plugin.digest().bytes());
+        let before = before.and_then(|before| self.loaded.get(&before)).map(asks);
+        let grant = self.config.plugins.grant(stem);
+        grants::decide(self.config.plugins.policy, &asks(plugin), before.as_ref(), &grant)
+            .map_err(|needs| needs.words(stem, &grant))
+    }
+
     /// Compares what the file holds with what runs, where both are known. What is found comes as [`Done::Judged`].
     pub(super) fn judge(&mut self, stem: &str) {
         let Some(digest) = self.builds.get(stem).and_then(Builds::to_judge) else { return };
+        let Some(plugin) = self.loaded.get(&digest).cloned() else { return };
+        let before = self.builds.get(stem).and_then(Builds::target);
+        if before.is_some() && self.target(stem).is_none() {
+            // What it is to be compared with is being loaded.
+            return;
+        }
+        if let Err(needs) = self.granted(stem, &plugin) {
+            tracing::error!(plugin = stem, build = short(&digest), needs, "build not taken");
+            if let Some(builds) = self.builds.get_mut(stem) {
+                builds.handle_judged(digest, Standing::NeedsGrant, &needs, wall_clock());
+            }
+            return;
+        }
+        // What was granted may be more than when it was loaded.
+        self.keep_loaded(stem, plugin);
         let Some(plugin) = self.loaded.get(&digest).cloned() else { return };
         let running = self.running.iter().filter(|(_, provider)| provider.config().plugin == stem);
         let cases: Vec<Case> = running
@@ -116,9 +176,7 @@ impl Supervisor {
             .collect();
         if cases.is_empty() {
             // Nothing to compare it with.
-            if let Some(builds) = self.builds.get_mut(stem) {
-                builds.handle_judged(digest, Standing::Trial, "", wall_clock());
-            }
+            self.accept(stem, digest, "");
             return;
         }
         let (stem, handle) = (stem.to_owned(), tokio::runtime::Handle::current());
@@ -143,8 +201,8 @@ impl Supervisor {
         if !builds.get(digest).is_some_and(|build| build.standing == Standing::New) {
             return;
         }
-        builds.handle_judged(digest, standing, reason, wall_clock());
         if standing == Standing::Trial {
+            self.accept(stem, digest, reason);
             tracing::info!(
                 plugin = stem,
                 build = short(&digest),
@@ -152,6 +210,7 @@ impl Supervisor {
                 "the new build reads what the one before reads"
             );
         } else {
+            builds.handle_judged(digest, standing, reason, wall_clock());
             tracing::error!(
                 plugin = stem,
                 build = short(&digest),
@@ -161,6 +220,18 @@ impl Supervisor {
             );
         }
         self.reconcile().await;
+    }
+
+    /// A build may run; where builds must be pinned, the first is.
+    fn accept(&mut self, stem: &str, digest: Digest, differences: &str) {
+        let pins = self.config.plugins.provenance.require == Require::Pin && self.config.plugins.sha256(stem).is_none();
+        let Some(builds) = self.builds.get_mut(stem) else { return };
+        builds.handle_judged(digest, Standing::Trial, differences, wall_clock());
+        if pins && builds.pinned().is_none() {
+            tracing::info!(plugin = stem, build = short(&digest), "pinned: it is the first of its name");
+            // It was just judged, so it is known.
+            let _ = builds.pin(Some(&hex(&digest)), wall_clock());
+        }
     }
 
     /// The build of a plugin that is to run, if it is loaded; it is being loaded when it is not.
@@ -191,7 +262,7 @@ impl Supervisor {
             let Some(provider) = self.running.get(&name) else { continue };
             let (plugin, config) = (provider.plugin().clone(), provider.config().clone());
             let digest = plugin.digest().bytes();
-            let inputs = provider.faults().kept().into_iter().filter_map(|fault| fault.input).collect();
+            let died_of = provider.faults().kept();
             let lives =
                 |other: &&Provider| other.plugin().digest().bytes() == digest && other.faults().quarantine().is_none();
             let others = self.running.values().any(|other| lives(&other));
@@ -203,7 +274,10 @@ impl Supervisor {
             } else if builds.get(digest).is_some_and(|build| build.standing != Standing::Quarantined) {
                 tracing::error!(provider = name, build = short(&digest), why, "build quarantined");
                 builds.handle_quarantine(digest, &why, wall_clock());
-                self.died_of.insert(digest, inputs);
+                if let Err(error) = self.registry.keep_faults(&digest, &died_of) {
+                    tracing::warn!(provider = name, %error, "what it died of is not written down");
+                }
+                self.died_of.insert(digest, died_of.into_iter().filter_map(|fault| fault.input).collect());
             }
         }
         changed
@@ -220,7 +294,13 @@ impl Supervisor {
             }
             return;
         };
-        let inputs: Vec<Input> = self.died_of.get(&digest).cloned().unwrap_or_default();
+        let inputs = match self.died_of.get(&digest) {
+            Some(inputs) => inputs.clone(),
+            None => self.registry.kept_faults(&digest).unwrap_or_else(|error| {
+                tracing::warn!(plugin = stem, build = short(&digest), error, "what it died of cannot be read");
+                Vec::new()
+            }),
+        };
         let settings = self.wanted.values().find(|config| config.plugin == stem).map(|config| config.settings.clone());
         let open = plugin.configured(stem.as_str().into(), settings.unwrap_or_else(|| "{}".to_owned()));
         let handle = tokio::runtime::Handle::current();
@@ -257,9 +337,8 @@ impl Supervisor {
     pub(super) async fn command(&mut self, stem: &str, what: BuildCommand) -> Result<String, String> {
         let now = wall_clock();
         let unknown = || format!("no plugin {stem} is known");
-        let builds = self.builds.get_mut(stem).ok_or_else(unknown)?;
         // Not done before it is known that it can be.
-        let mut after = builds.clone();
+        let mut after = self.builds.get(stem).ok_or_else(unknown)?.clone();
         let digest = match &what {
             BuildCommand::Release(digits) => after.release(digits.as_deref(), now),
             BuildCommand::Rollback => after.rollback(now),
@@ -270,11 +349,16 @@ impl Supervisor {
             }
         };
         let digest = digest.map_err(|unmet| unmet.to_string())?;
+        let lies_there = after.file() == Some(digest);
         let kept = self.registry.kept(&digest, self.engine.limits().max_file_bytes as u64);
-        if !self.loaded.contains_key(&digest) && !matches!(kept, Ok(Some(_))) {
-            return Err(format!("the file of build {} is not kept: put it into plugins_dir", short(&digest)));
+        match self.loaded.get(&digest) {
+            Some(plugin) => self.granted(stem, plugin)?,
+            None if matches!(kept, Ok(Some(_))) => {}
+            // It was not trusted: now it is.
+            None if lies_there => self.waiting.push_back(Load::File(stem.to_owned())),
+            None => return Err(format!("the file of build {} is not kept: put it into plugins_dir", short(&digest))),
         }
-        *builds = after;
+        self.builds.insert(stem.to_owned(), after);
         self.died_of.remove(&digest);
         self.refused.retain(|_, refused| refused.digest != digest);
         tracing::info!(plugin = stem, build = short(&digest), command = ?what, "told by the operator");
@@ -386,7 +470,7 @@ impl Supervisor {
 /// What speaks against a build.
 pub(super) fn words(build: &Build) -> String {
     match build.standing {
-        Standing::Refused => build.reason.clone(),
+        Standing::Refused | Standing::NeedsGrant | Standing::Untrusted => build.reason.clone(),
         Standing::Trial | Standing::Good | Standing::New => {
             format!("build {} lies there, and another is to run", short(&build.digest))
         }
@@ -398,7 +482,7 @@ fn kept(registry: &crate::registry::Registry, digest: &Digest, max: usize) -> Re
     let failed = |why: String| LoadError::Read(why);
     let bytes = registry.kept(digest, max as u64).map_err(|e| failed(e.to_string()))?;
     let bytes = bytes.ok_or_else(|| failed("it was not kept".to_owned()))?;
-    if crate::plugin::Digest::of(&bytes).bytes() == *digest {
+    if plugin::Digest::of(&bytes).bytes() == *digest {
         Ok(bytes)
     } else {
         Err(failed("the kept file was changed".to_owned()))

@@ -411,8 +411,9 @@ fn reason_for_no_overlap(old: &Provider, new: &Provider) -> Option<String> {
     if old.fresh_ids() == 0 {
         return Some(String::new());
     }
-    let _ = new;
-    None
+    let most = new.most_connections()?;
+    let (now, more) = (old.connections(), new.connections_needed());
+    (now + more > most).then(|| format!("the venue allows {most} connections, and {now} and {more} are too many"))
 }
 
 /// Whether the plugin takes these settings: on an instance of its own, off the runtime's threads.

@@ -124,7 +124,8 @@ pub(super) struct Connection<O: OpenCodec> {
 impl<O: OpenCodec> Connection<O> {
     /// Does nothing until it is asked to [`Connection::act`].
     pub(super) fn new(setup: Arc<SessionSetup<O>>, session: Session, table: SlotTable) -> Self {
-        let mut intake = Intake::new(setup.slots.clone(), setup.writer, setup.status.metrics.clone(), setup.plausible);
+        let (slots, metrics) = (setup.slots.clone(), setup.status.metrics.clone());
+        let mut intake = Intake::new(slots, setup.writer, metrics, setup.plausible, setup.secrets.clone());
         intake.set_table(table);
         Self {
             session,
@@ -296,7 +297,9 @@ impl<O: OpenCodec> Connection<O> {
     }
 
     fn dial(&mut self, codec: Box<O::Codec>, endpoint: Endpoint) {
-        self.url = endpoint.url.split(['?', '#']).next().unwrap_or_default().chars().take(200).collect();
+        let url = endpoint.url.split(['?', '#']).next().unwrap_or_default();
+        // The plugin may have it from the venue.
+        self.url = self.setup.secrets.redact(url).chars().take(200).collect();
         let place = match self.setup.grants.admit(&endpoint.url) {
             Ok(admitted) => self.setup.places.pick(&admitted.origin),
             // Said again, and better, below.
@@ -497,7 +500,8 @@ impl<O: OpenCodec> Connection<O> {
             }
             Event::Gap { key, missing } => self.intake.gap(key, missing),
             Event::Malformed { text, .. } => {
-                tracing::debug!(provider = %self.setup.status.name, error = %text, "a frame could not be read");
+                let error = self.intake.shorten(&text);
+                tracing::debug!(provider = %self.setup.status.name, error, "a frame could not be read");
                 self.intake.malformed();
             }
             Event::Unusable { key, why } => self.intake.unusable(key, &why),
@@ -621,13 +625,13 @@ impl<O: OpenCodec> Connection<O> {
                 }
             }
             CodecError::Refused(Refusal::RateLimited { wait, .. }) => {
-                self.setup.status.set_trouble(Trouble::RateLimited, &error.to_string());
+                self.setup.status.set_trouble(Trouble::RateLimited, &self.intake.shorten(&error.to_string()));
                 if let Some(wait) = wait {
                     self.session.handle_retry_after(now(), *wait);
                 }
             }
             CodecError::Refused(Refusal::Unavailable(_)) => {
-                self.setup.status.set_trouble(Trouble::Maintenance, &error.to_string());
+                self.setup.status.set_trouble(Trouble::Maintenance, &self.intake.shorten(&error.to_string()));
             }
             CodecError::Refused(_) => {}
         }
@@ -642,7 +646,7 @@ impl<O: OpenCodec> Connection<O> {
             _ => (None, None),
         };
         if let Some(trouble) = trouble {
-            self.setup.status.set_trouble(trouble, &end.to_string());
+            self.setup.status.set_trouble(trouble, &self.intake.shorten(&end.to_string()));
         }
         let wait =
             told.unwrap_or_default().max(trouble.map_or(Duration::ZERO, |t| least_wait(t, self.setup.refused_wait)));
@@ -673,7 +677,7 @@ impl<O: OpenCodec> Connection<O> {
         self.session.handle_ended(now(), rand::random());
         let planned = matches!(end, End::Ours(_));
         self.setup.status.metrics.disconnect(end.cause());
-        let text = end.to_string();
+        let text = self.intake.shorten(&end.to_string());
         let (provider, connection) = (&*self.setup.status.name, self.setup.number);
         if planned {
             tracing::info!(provider, connection, reason = %text, "connection ended");

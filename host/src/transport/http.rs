@@ -9,6 +9,7 @@ use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATI
 use tokio::time::Instant;
 
 use rustls::ClientConfig;
+use zeroize::Zeroizing;
 
 use super::data_url::{self, BadData};
 use super::limiter::OriginLimits;
@@ -175,7 +176,7 @@ impl HttpClient {
             }
             .headers(headers);
             match &body {
-                Some(body) if !body.is_empty() => sending = sending.body(body.clone()),
+                Some(body) if !body.is_empty() => sending = sending.body(body.to_vec()),
                 // Not said by itself, and some servers want it said (411).
                 _ if method == Method::Post => sending = sending.header(CONTENT_LENGTH, 0),
                 _ => {}
@@ -308,10 +309,10 @@ pub(super) fn admit_filled(
     Ok(filled)
 }
 
-fn fill_bytes(body: &[u8], secrets: &Secrets) -> Result<Vec<u8>, FetchError> {
+fn fill_bytes(body: &[u8], secrets: &Secrets) -> Result<Zeroizing<Vec<u8>>, FetchError> {
     match std::str::from_utf8(body) {
-        Ok(text) if Secrets::named_in(text) => Ok(secrets.fill(text)?.into_bytes()),
-        _ => Ok(body.to_vec()),
+        Ok(text) if Secrets::named_in(text) => Ok(Zeroizing::new(secrets.fill(text)?.as_bytes().to_vec())),
+        _ => Ok(Zeroizing::new(body.to_vec())),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::codec::{Context, Missing};
 use crate::metrics::{Outcome as Counted, ProviderMetrics};
 use crate::observation::{Key, Observation, PlausibleTimes, Receipt, Writer};
+use crate::secret::Secrets;
 use crate::store::{Carrier, Note, ProviderSlots, SlotTable, Unless, Written, wall_clock};
 
 /// Most messages that one gap counts for.
@@ -20,6 +21,8 @@ pub(super) struct Intake {
     plausible: PlausibleTimes,
     /// The number of the provider's [`Writer`].
     writer: u64,
+    /// What a venue says may hold them.
+    secrets: Arc<Secrets>,
     epoch: u64,
     dirty: bool,
     /// By key, for streams: when something was last heard of it on this connection, and when it was first asked for, on the
@@ -38,6 +41,7 @@ impl Intake {
         writer: u64,
         metrics: ProviderMetrics,
         plausible: PlausibleTimes,
+        secrets: Arc<Secrets>,
     ) -> Self {
         let mut intake = Self {
             slots,
@@ -45,6 +49,7 @@ impl Intake {
             metrics,
             plausible,
             writer,
+            secrets,
             epoch: next_epoch(),
             dirty: false,
             heard: Vec::new(),
@@ -173,7 +178,7 @@ impl Intake {
             Missing::Malformed => (Note::Unresolved, Counted::Unresolved, "the value could not be read"),
         };
         let reason = if text.is_empty() { words.to_owned() } else { format!("{words}: {text}") };
-        slot.note(self.writer(), note, &shorten(&reason), Unless::Never);
+        slot.note(self.writer(), note, &self.shorten(&reason), Unless::Never);
         self.metrics.outcome(counted);
         self.dirty = true;
     }
@@ -182,7 +187,7 @@ impl Intake {
         let Some(slot) = self.table.get(key) else {
             return self.unknown_key();
         };
-        let reason = shorten(reason);
+        let reason = self.shorten(reason);
         // Once, not with each answer that says so.
         if !slot.is_rejected() {
             let (provider, id) = (self.slots.name(), &slot.subscription().id);
@@ -197,7 +202,7 @@ impl Intake {
         let Some(slot) = self.table.get(key) else {
             return self.unknown_key();
         };
-        let reason = shorten(&format!("unusable value: {why}"));
+        let reason = self.shorten(&format!("unusable value: {why}"));
         slot.note(self.writer(), Note::Unresolved, &reason, Unless::Rejected);
         self.metrics.outcome(Counted::Unusable);
     }
@@ -223,7 +228,7 @@ impl Intake {
         if self.quiet {
             return;
         }
-        let (writer, reason) = (self.writer(), shorten(reason));
+        let (writer, reason) = (self.writer(), self.shorten(reason));
         for slot in keys.into_iter().filter_map(|key| self.table.get(*key)) {
             slot.note(writer, note, &reason, Unless::Rejected);
         }
@@ -272,6 +277,12 @@ impl Intake {
         }
     }
 
+    /// A venue's words may be a page of HTML, or hold our own key.
+    pub(super) fn shorten(&self, text: &str) -> String {
+        let text = &text[..text.floor_char_boundary(16 << 10)];
+        self.secrets.redact(text).chars().take(600).collect()
+    }
+
     fn unknown_key(&self) {
         self.metrics.outcome(Counted::UnknownKey);
     }
@@ -280,11 +291,6 @@ impl Intake {
 /// What a plugin may know of the world in one call.
 pub(super) fn context() -> Context {
     Context { now_ms: u64::try_from(wall_clock().0 / 1_000_000).unwrap_or(0), nonce: rand::random() }
-}
-
-/// A venue's words may be a page of HTML.
-fn shorten(text: &str) -> String {
-    text.chars().take(300).collect()
 }
 
 fn next_epoch() -> u64 {

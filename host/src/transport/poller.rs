@@ -27,6 +27,7 @@ use crate::logic::schedule::{Circuit, Schedule, ScheduleConfig};
 use crate::logic::turns::{Turns, polls_per_cycle};
 use crate::metrics::Call;
 use crate::observation::{Key, PlausibleTimes};
+use crate::secret::Secrets;
 use crate::status::{PollerInfo, ProviderStatus, Trouble};
 use crate::store::{Note, ProviderSlots, SlotTable};
 use crate::tape::Tapes;
@@ -46,6 +47,7 @@ pub(crate) struct PollerSetup<O> {
     pub(crate) buckets: Arc<[Bucket]>,
     pub(crate) origins: Arc<OriginLimits>,
     pub(crate) plausible: PlausibleTimes,
+    pub(crate) secrets: Arc<Secrets>,
     pub(crate) schedule: ScheduleConfig,
     pub(crate) timeout: Duration,
     pub(crate) max_in_flight: usize,
@@ -213,7 +215,13 @@ impl<O: OpenCodec> Poller<O> {
     fn new(setup: PollerSetup<O>) -> Self {
         let limiter = Limiter::new(setup.buckets.clone(), setup.origins.clone());
         Self {
-            intake: Intake::new(setup.slots.clone(), setup.writer, setup.status.metrics.clone(), setup.plausible),
+            intake: Intake::new(
+                setup.slots.clone(),
+                setup.writer,
+                setup.status.metrics.clone(),
+                setup.plausible,
+                setup.secrets.clone(),
+            ),
             exchange: Exchange {
                 client: setup.client.clone(),
                 limiter: Arc::new(Mutex::new(limiter)),
@@ -428,7 +436,7 @@ impl<O: OpenCodec> Poller<O> {
 
     fn take_error(&mut self, keys: &[Key], error: &FetchError, tally: &mut Tally) {
         self.setup.status.metrics.request(error.cause());
-        let reason = error.to_string();
+        let reason = self.intake.shorten(&error.to_string());
         for key in keys {
             if tally.decided.insert(*key) {
                 self.intake.unresolved(*key, Missing::Undecided, &reason);
@@ -555,6 +563,7 @@ impl<O: OpenCodec> Poller<O> {
 
     /// A dead codec is dropped; the next poll gets a fresh one.
     fn codec_failed(&mut self, error: &CodecError, call: &'static str, input: Option<Input>) -> Failure {
+        let reason = self.intake.shorten(&error.to_string());
         let (cause, retry_after) = match error {
             CodecError::Dead(death) => {
                 self.setup.status.metrics.death(death.kind());
@@ -562,16 +571,16 @@ impl<O: OpenCodec> Poller<O> {
                 ("plugin-died", self.setup.faults.note(&self.setup.status.name, call, death, input))
             }
             CodecError::Refused(Refusal::RateLimited { wait, .. }) => {
-                self.setup.status.set_trouble(Trouble::RateLimited, &error.to_string());
+                self.setup.status.set_trouble(Trouble::RateLimited, &reason);
                 ("told-to-wait", *wait)
             }
             CodecError::Refused(Refusal::Unavailable(_)) => {
-                self.setup.status.set_trouble(Trouble::Maintenance, &error.to_string());
+                self.setup.status.set_trouble(Trouble::Maintenance, &reason);
                 ("unavailable", None)
             }
             CodecError::Refused(Refusal::Malformed(_)) => ("malformed", None),
             CodecError::Refused(Refusal::Rejected(_)) => ("rejected", None),
         };
-        Failure { reason: format!("{call}: {error}"), cause, retry_after }
+        Failure { reason: format!("{call}: {reason}"), cause, retry_after }
     }
 }

@@ -90,6 +90,17 @@ impl End {
         })
     }
 
+    /// The same, where the venue's words are fit to be shown: they may be a page of HTML, or say our key.
+    fn shown(self, secrets: &Secrets) -> Self {
+        match self {
+            Self::Handshake { status, retry_after, body } => {
+                let body = secrets.redact(&body).chars().take(200).collect();
+                Self::Handshake { status, retry_after, body }
+            }
+            other => other,
+        }
+    }
+
     /// The bounded word for metrics.
     pub(super) fn cause(&self) -> &'static str {
         match self {
@@ -182,7 +193,7 @@ pub(super) async fn dial(
         .max_write_buffer_size(MAX_UNSENT);
     let shaking = async {
         let opened = client_async_with_config(request, stream, Some(config)).await;
-        opened.map_err(|error| end_of(error, limits.max_message))
+        opened.map_err(|error| end_of(error, limits.max_message).shown(&secrets))
     };
     let stage = "the WebSocket handshake did not end in time";
     let (stream, _) = within(steps.handshake, stage, "handshake_timeout_ms", shaking).await?;
@@ -384,7 +395,7 @@ fn end_of(error: Error, max: usize) -> End {
             End::Handshake {
                 status: response.status().as_u16(),
                 retry_after: retry_after(&headers),
-                body: String::from_utf8_lossy(body).chars().take(200).collect(),
+                body: String::from_utf8_lossy(body).into_owned(),
             }
         }
         Error::Url(error) => End::BadEndpoint(error.to_string()),

@@ -42,6 +42,7 @@ impl Plugin for Bybit {
             websocket: Some(WebsocketLimits {
                 // The topics of a connection may have 21,000 characters: more than 200 of the longest.
                 ids_per_connection: Some(200),
+                max_connections: Some(1000),
                 ids_per_message: Some(10),
                 heartbeat: Some(Heartbeat { interval_ms: 20_000, when: HeartbeatWhen::Always }),
                 // Each ping is answered.

@@ -34,6 +34,7 @@ impl Plugin for Gate {
             websocket: Some(WebsocketLimits {
                 // The venue has no limit, and closes a connection that does not read quickly enough.
                 ids_per_connection: Some(200),
+                max_connections: Some(100),
                 ids_per_message: Some(50),
                 heartbeat: Some(Heartbeat { interval_ms: 15_000, when: HeartbeatWhen::Always }),
                 // Two heartbeats without an answer.

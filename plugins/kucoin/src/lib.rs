@@ -43,6 +43,7 @@ impl Plugin for Kucoin {
             websocket: Some(WebsocketLimits {
                 // 400 are allowed and were 300 for years; fewer make a lost connection hurt less.
                 ids_per_connection: Some(200),
+                max_connections: Some(800),
                 ids_per_message: Some(100),
                 // Both are replaced by what comes with the token, which has been this.
                 heartbeat: Some(Heartbeat { interval_ms: 18_000, when: HeartbeatWhen::Always }),

@@ -1,8 +1,8 @@
 //! What every plugin is, and comfort for the contract's records.
 
 use crate::{
-    Compression, Description, Error, Frame, HttpLimits, Key, Malformed, Observation, Rejection, SettingsError,
-    Timestamp, Value, ValueKind, Wait, WebsocketLimits,
+    Compression, Description, Error, Frame, HttpLimits, Key, Malformed, Observation, Rejection, Resources,
+    SettingsError, Timestamp, Value, ValueKind, Wait, WebsocketLimits,
 };
 
 /// A plugin. Its value is the state of one live instance: one connection or one poller, never both, never shared.
@@ -106,6 +106,7 @@ impl Default for Description {
             default_ids: Vec::new(),
             settings_schema: "{}".to_owned(),
             secrets: Vec::new(),
+            resources: None,
             buckets: Vec::new(),
             websocket: None,
             http: None,
@@ -118,6 +119,7 @@ impl Default for WebsocketLimits {
     fn default() -> Self {
         Self {
             ids_per_connection: None,
+            max_connections: None,
             ids_per_message: None,
             heartbeat: None,
             idle_timeout_ms: None,
@@ -127,6 +129,13 @@ impl Default for WebsocketLimits {
             compression: Compression::None,
             acknowledges: false,
         }
+    }
+}
+
+/// The host's defaults.
+impl Default for Resources {
+    fn default() -> Self {
+        Self { memory_mib: None, init_ms: None, build_ms: None, parse_ms: None, result_kib: None }
     }
 }
 

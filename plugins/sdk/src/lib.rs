@@ -21,7 +21,7 @@ pub use absence::Absences;
 pub use bindings::feedgate::provider::{description, log, types};
 pub use contract::Plugin;
 pub use description::{
-    Action, Bucket, Compression, Description, Heartbeat, HeartbeatWhen, HttpLimits, Mirror, Scope, Secret,
+    Action, Bucket, Compression, Description, Heartbeat, HeartbeatWhen, HttpLimits, Mirror, Resources, Scope, Secret,
     WebsocketLimits,
 };
 pub use http::Http;

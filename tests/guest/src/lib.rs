@@ -42,6 +42,10 @@ struct Settings {
     url: Option<String>,
     /// A header to send with every request.
     header: Option<(String, String)>,
+    /// What it logs with every connection and every poll.
+    say: Option<String>,
+    /// Whether it logs all that its venue says.
+    tell: bool,
     /// So many ids in one request, with their keys in its query (`?keys=0,1`). 0: all in one, and no query.
     batch: usize,
     /// How long `spin` takes, in turns.
@@ -56,6 +60,16 @@ impl Guest {
             if due {
                 misbehave(&self.settings.how, self.settings.spins);
             }
+        }
+    }
+
+    fn say(&self) {
+        self.settings.say.iter().for_each(|text| log(Level::Info, text));
+    }
+
+    fn tell(&self, text: &str) {
+        if self.settings.tell {
+            log(Level::Warn, text);
         }
     }
 
@@ -117,6 +131,7 @@ impl Plugin for Guest {
             default_ids: vec!["a".to_owned(), "b".to_owned()],
             settings_schema: "{}".to_owned(),
             secrets: vec![Secret { name: "key".to_owned(), purpose: "for tests".to_owned(), required: false }],
+            resources: None,
             buckets: vec![Bucket {
                 what: Action::Send,
                 count: 50,
@@ -148,6 +163,7 @@ impl Plugin for Guest {
 impl WebSocket for Guest {
     fn connect(&mut self, _: &Context, _: &[Subscription], _: Option<Response>) -> Result<Step, Error> {
         self.call("connect");
+        self.say();
         let url = self.url("wss://guest.example.com/");
         if self.settings.on == "connect" && self.settings.how == "fetch" {
             return Ok(Step::Fetch(get("https://guest.example.com/token")));
@@ -185,6 +201,7 @@ impl WebSocket for Guest {
             Frame::Text(text) => text,
             _ => return Err(Malformed::new("not text")),
         };
+        self.tell(text);
         match text.as_str() {
             "reconnect" => events.reconnect(Reconnect::Now),
             "echo" => events.reply(Frame::Text("echo".to_owned())),
@@ -207,6 +224,7 @@ impl WebSocket for Guest {
 impl Http for Guest {
     fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
         self.call("create");
+        self.say();
         let batch = if self.settings.batch == 0 { subscriptions.len().max(1) } else { self.settings.batch };
         let planned = subscriptions.chunks(batch).map(|ids| {
             let keys: Vec<u32> = ids.iter().map(|subscription| subscription.key).collect();
@@ -225,6 +243,7 @@ impl Http for Guest {
     fn parse_response(&mut self, context: &Context, keys: &[u32], response: &Response) -> Result<Vec<Outcome>, Error> {
         self.call("parse");
         let body = std::str::from_utf8(&response.body).map_err(|e| Error::Malformed(e.to_string()))?;
+        self.tell(body);
         let mut outcomes = Vec::new();
         for line in body.lines() {
             match read(line) {
@@ -239,7 +258,7 @@ impl Http for Guest {
 }
 
 fn read(text: &str) -> Result<(u32, &str), Malformed> {
-    let (key, value) = text.split_once(' ').ok_or_else(|| Malformed::new("no space"))?;
+    let (key, value) = text.split_once(' ').ok_or_else(|| Malformed::new(format!("no space in {text}")))?;
     Ok((key.parse().map_err(|_| Malformed::new("no key"))?, value))
 }
 
