@@ -14,12 +14,12 @@ use tempfile::TempDir;
 use crate::support::{Running, binary, bytes_of, compiler, engine, eventually};
 
 /// Section `id` of a module or a component.
-fn section(id: u8, content: &[u8]) -> Vec<u8> {
+pub fn section(id: u8, content: &[u8]) -> Vec<u8> {
     [&[id], &*length(content.len()), content].concat()
 }
 
 /// A number as WebAssembly writes it.
-fn length(mut number: usize) -> Vec<u8> {
+pub fn length(mut number: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {
         let seven = u8::try_from(number & 0x7f).expect("seven bits");

@@ -94,6 +94,15 @@ async fn a_trap_says_what_it_was() {
     }
 }
 
+/// Good at first: what it had is kept, and the fresh instance is good again until its own time comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_that_goes_wrong_later_is_told_and_its_neighbour_stays_fresh() {
+    for (how, words) in [("leak", ["16 MiB of memory", "max_memory_mib"]), ("trap", ["trap", "unreachable"])] {
+        check("websocket", &format!("{{ on = \"handle\", how = \"{how}\", after = 3 }}"), &words).await;
+        check("http", &format!("{{ on = \"parse\", how = \"{how}\", after = 3 }}"), &words).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_million_records_are_refused() {
     let limits = "[plugin_limits]\nparse_ms = 10000\nmax_memory_mib = 256\nmax_result_kib = 1024\n";

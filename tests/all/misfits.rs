@@ -1,12 +1,10 @@
 //! Files that are no plugins of this host: each is refused in words that say what is wrong.
 
-use std::fmt::Write as _;
-
 use feedgate::plugin::{Compiler, Engine, Plugin, PluginLimits};
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
 
-use crate::support::{bytes_of, engine, root};
+use crate::support::{bytes_of, contract, engine};
 
 /// Loads off the runtime's threads, as the supervisor does.
 fn load(engine: &Engine, bytes: &[u8]) -> Result<Plugin, String> {
@@ -22,16 +20,6 @@ fn refused(bytes: &[u8], words: &[&str]) {
     for word in words {
         assert!(error.contains(word), "{error:?} does not say {word:?}");
     }
-}
-
-/// The contract as one text, for a test to change.
-fn contract() -> String {
-    ["types", "describe", "http", "websocket", "log", "worlds"].iter().fold(String::new(), |mut all, topic| {
-        let file = root().join(format!("wit/{topic}.wit"));
-        let text = std::fs::read_to_string(file).expect("part of the source tree");
-        writeln!(all, "{text}").expect("into memory");
-        all
-    })
 }
 
 /// A component of a world whose every export traps.

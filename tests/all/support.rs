@@ -1,6 +1,7 @@
 //! Compiled plugins, running daemons, and waiting for what they say.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
@@ -81,6 +82,16 @@ pub fn guest_build(defect: &str) -> Vec<u8> {
     text.resize(text.len().max(GOOD.len()), b' ');
     bytes[at..at + text.len()].copy_from_slice(&text);
     bytes
+}
+
+/// The contract as one text, for a test to change.
+pub fn contract() -> String {
+    ["types", "describe", "http", "websocket", "log", "worlds"].iter().fold(String::new(), |mut all, topic| {
+        let file = root().join(format!("wit/{topic}.wit"));
+        let text = std::fs::read_to_string(file).expect("part of the source tree");
+        writeln!(all, "{text}").expect("into memory");
+        all
+    })
 }
 
 /// One engine for all tests that need no daemon.

@@ -142,9 +142,14 @@ fn the_contract_says_what_everything_means() {
 
 #[test]
 fn the_documents_name_files_that_exist() {
-    for document in
-        ["README.md", "host/ARCHITECTURE.md", "plugins/README.md", "plugins/sdk/README.md", "tests/README.md"]
-    {
+    for document in [
+        "README.md",
+        "host/ARCHITECTURE.md",
+        "host/SECURITY.md",
+        "plugins/README.md",
+        "plugins/sdk/README.md",
+        "tests/README.md",
+    ] {
         let text = std::fs::read_to_string(root().join(document)).unwrap_or_else(|_| panic!("{document} is missing"));
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let path = link.split('#').next().unwrap_or_default();
@@ -187,7 +192,8 @@ fn the_readme_shows_commands_that_exist() {
 /// A table of tests that are not there would promise what nobody checks.
 #[test]
 fn every_test_that_the_tests_readme_names_exists() {
-    let readme = std::fs::read_to_string(root().join("tests/README.md")).expect("a README");
+    let read = |document: &str| std::fs::read_to_string(root().join(document)).expect("a document");
+    let readme = read("tests/README.md") + &read("host/SECURITY.md");
     let all: String =
         ["tests/all", "host/src"].iter().flat_map(|place| sources(place, "rs")).map(|(_, text)| text).collect();
     let is_name =
@@ -199,6 +205,6 @@ fn every_test_that_the_tests_readme_names_exists() {
         .collect();
     assert!(names.len() > 50, "{names:?}");
     for name in names {
-        assert!(all.contains(&format!("fn {name}(")), "tests/README.md names `{name}`, which is not there");
+        assert!(all.contains(&format!("fn {name}(")), "the documents name `{name}`, which is not there");
     }
 }

@@ -47,7 +47,7 @@ fn checked(path: &Path, json: bool) -> ExitCode {
         let Some((stem, is_plugin)) = plugins_dir::stem(name) else { continue };
         let file = config.plugins_dir.join(name);
         if is_plugin {
-            let read = plugins_dir::read(&file, engine.limits().max_file_bytes);
+            let read = plugins_dir::read_inside(&file, engine.limits().max_file_bytes);
             let admitted = read.and_then(|bytes| {
                 let signatures = plugins_dir::read_signatures(&file)?;
                 let policy = &config.plugins;

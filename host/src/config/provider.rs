@@ -253,6 +253,13 @@ impl ProviderConfig {
 
     /// Reads and checks the `NAME.toml` beside `NAME.wasm`: what would stand in the section `[provider.NAME]`.
     pub fn load(path: &Path, name: &str) -> Result<Self, ConfigError> {
+        // What a refusal says may quote the file.
+        crate::plugins_dir::inside(path).map_err(|e| ConfigError {
+            path: path.to_owned(),
+            line: None,
+            field: String::new(),
+            why: format!("cannot be read: {e}"),
+        })?;
         Self::parse(&read(path)?, path, name)
     }
 

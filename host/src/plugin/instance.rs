@@ -4,7 +4,7 @@
 //! are synchronous (half the cost of asynchronous ones); only a plugin that imports WASI, whose host functions may
 //! block, is called the other way.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use wasmtime::component::{
@@ -29,7 +29,8 @@ pub(super) struct Inside {
     /// Not to be seen in what it logs.
     secrets: Arc<Secrets>,
     limiter: Limiter,
-    log_lines: LogLines,
+    /// One budget for what is logged and what is printed.
+    log_lines: Arc<Mutex<LogLines>>,
     /// Only for plugins that import it.
     wasi: Option<WasiCtx>,
     table: ResourceTable,
@@ -38,7 +39,7 @@ pub(super) struct Inside {
 impl WasiView for Inside {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         // Present before the first call of a plugin that imports WASI, and nobody else has these functions linked.
-        let ctx = self.wasi.get_or_insert_with(|| wasi::context(&self.provider, &self.secrets));
+        let ctx = self.wasi.get_or_insert_with(|| wasi::context(&self.provider, &self.secrets, &self.log_lines));
         WasiCtxView { ctx, table: &mut self.table }
     }
 }
@@ -48,7 +49,7 @@ impl description::Host for Inside {}
 
 impl log::Host for Inside {
     fn log(&mut self, level: log::Level, text: String) {
-        if !self.log_lines.admit() {
+        if !LogLines::admit(&self.log_lines) {
             return;
         }
         // First, so that no half of one is left.
@@ -65,7 +66,7 @@ impl log::Host for Inside {
 }
 
 /// So many lines a second; the first one after a drop says how many were lost.
-struct LogLines {
+pub(super) struct LogLines {
     per_second: u32,
     second: u64,
     used: u32,
@@ -74,18 +75,23 @@ struct LogLines {
 }
 
 impl LogLines {
-    fn admit(&mut self) -> bool {
-        let second = self.started.elapsed().as_secs();
-        if second != self.second {
-            (self.second, self.used) = (second, 0);
-            if self.dropped > 0 {
-                tracing::warn!(dropped = self.dropped, "plugin log lines over plugin_limits.log_lines_per_second");
-                self.dropped = 0;
+    pub(super) fn new(per_second: u32) -> Self {
+        Self { per_second, second: 0, used: 0, dropped: 0, started: tokio::time::Instant::now() }
+    }
+
+    pub(super) fn admit(lines: &Mutex<Self>) -> bool {
+        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let second = lines.started.elapsed().as_secs();
+        if second != lines.second {
+            (lines.second, lines.used) = (second, 0);
+            if lines.dropped > 0 {
+                tracing::warn!(dropped = lines.dropped, "plugin log lines over plugin_limits.log_lines_per_second");
+                lines.dropped = 0;
             }
         }
-        self.used += 1;
-        let admitted = self.used <= self.per_second;
-        self.dropped += u64::from(!admitted);
+        lines.used = lines.used.saturating_add(1);
+        let admitted = lines.used <= lines.per_second;
+        lines.dropped += u64::from(!admitted);
         admitted
     }
 }
@@ -177,15 +183,9 @@ impl PluginInstance {
             provider: provider.clone(),
             secrets: secrets.clone(),
             limiter: Limiter::new(limits),
-            log_lines: LogLines {
-                per_second: limits.log_lines_per_second,
-                second: 0,
-                used: 0,
-                dropped: 0,
-                started: tokio::time::Instant::now(),
-            },
+            log_lines: Arc::new(Mutex::new(LogLines::new(limits.log_lines_per_second))),
             wasi: None,
-            table: ResourceTable::new(),
+            table: wasi::table(),
         };
         let mut store = Store::new(pre.engine(), inside);
         store.limiter(|inside| &mut inside.limiter);
@@ -193,7 +193,8 @@ impl PluginInstance {
         let budget = Budget { time: limits.init, knob: "init_ms" };
         store.set_epoch_deadline(ticks(budget.time));
         // The start functions of a plugin are its code too: they run under the same budget.
-        let made = if wasi { pre.instantiate_async(&mut store).await } else { pre.instantiate(&mut store) };
+        let made =
+            if wasi { within(budget, pre.instantiate_async(&mut store)).await? } else { pre.instantiate(&mut store) };
         let instance = made.map_err(|e| match death(&e, &mut store, budget) {
             Death::BadResult(text) => Death::Instantiate(text),
             death => death,
@@ -273,7 +274,11 @@ impl PluginInstance {
         }
         self.store.set_epoch_deadline(ticks(budget.time));
         let result = if self.wasi {
-            function.call_async(&mut self.store, params).await
+            // Whatever ends this call early leaves an instance that must not be entered again.
+            self.dead = true;
+            let result = within(budget, function.call_async(&mut self.store, params)).await?;
+            self.dead = result.is_err();
+            result
         } else {
             function.call(&mut self.store, params)
         };
@@ -282,6 +287,13 @@ impl PluginInstance {
             death(&e, &mut self.store, budget)
         })
     }
+}
+
+/// A plugin that waits in a host function of WASI runs no code that could look at the clock.
+async fn within<T>(budget: Budget, call: impl Future<Output = T>) -> Result<T, Death> {
+    let time = budget.time.saturating_add(EPOCH_TICK * 4);
+    let late = |_| Death::Deadline { budget: budget.time, knob: budget.knob };
+    tokio::time::timeout(time, call).await.map_err(late)
 }
 
 /// One tick more than the budget: the current one is already under way.
@@ -298,9 +310,11 @@ fn death(error: &wasmtime::Error, store: &mut Store<Inside>, budget: Budget) -> 
         (Some(trap), None) => Death::Trap(trap.to_string()),
         (None, None) => {
             let text = cut(&format!("{:#}", error), 400).to_owned();
-            // wasmtime has no type for this one.
+            // wasmtime has no type for these.
             if text.contains("fuel allocated for hostcalls") {
                 Death::ResultTooLarge(format!("{} KiB", store.hostcall_fuel() >> 10))
+            } else if text.contains("resource limit exceeded") {
+                Death::Memory { limit: format!("core instances, tables or memories: {text}"), knob: "max_instances" }
             } else {
                 Death::BadResult(text)
             }

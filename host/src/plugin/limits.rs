@@ -19,6 +19,8 @@ pub struct PluginLimits {
     pub max_memory_bytes: usize,
     /// Table elements of one instance, all its tables together.
     pub max_table_elements: usize,
+    /// Core modules that one instance is made of, and its tables and memories.
+    pub max_instances: usize,
     /// What one call may hand back.
     pub max_result_bytes: usize,
     /// Time for `describe` and `configure`, instantiation included.
@@ -46,6 +48,8 @@ impl Default for PluginLimits {
             max_file_bytes: 64 << 20,
             max_memory_bytes: 64 << 20,
             max_table_elements: 100_000,
+            // An interpreter is many core modules in one component.
+            max_instances: 256,
             max_result_bytes: 8 << 20,
             init: Duration::from_millis(1_000),
             build: Duration::from_millis(200),
@@ -101,6 +105,7 @@ impl PluginLimits {
 pub(super) struct Limiter {
     max_memory: usize,
     max_elements: usize,
+    max_instances: usize,
     memory: usize,
     elements: usize,
     pub(super) refused: Option<(String, &'static str)>,
@@ -111,6 +116,7 @@ impl Limiter {
         Self {
             max_memory: limits.max_memory_bytes,
             max_elements: limits.max_table_elements,
+            max_instances: limits.max_instances,
             memory: 0,
             elements: 0,
             refused: None,
@@ -144,16 +150,15 @@ impl ResourceLimiter for Limiter {
         Ok(true)
     }
 
-    /// An interpreter is many core modules in one component.
     fn instances(&self) -> usize {
-        256
+        self.max_instances
     }
 
     fn tables(&self) -> usize {
-        64
+        self.max_instances
     }
 
     fn memories(&self) -> usize {
-        16
+        self.max_instances
     }
 }

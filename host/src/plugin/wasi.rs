@@ -3,21 +3,39 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
+use super::instance::{LogLines, cut};
 use crate::secret::Secrets;
 
 /// Longest line that is logged; the rest of it is dropped.
 pub(super) const MAX_LINE: usize = 1024;
 
-pub(super) fn context(provider: &Arc<str>, secrets: &Arc<Secrets>) -> WasiCtx {
-    let lines = |stream| Lines { provider: provider.clone(), secrets: secrets.clone(), stream };
-    WasiCtxBuilder::new().stdout(lines("stdout")).stderr(lines("stderr")).build()
+/// Streams, waits and the like that an instance may hold at once.
+const MAX_RESOURCES: usize = 1_000;
+
+pub(super) fn context(provider: &Arc<str>, secrets: &Arc<Secrets>, budget: &Arc<Mutex<LogLines>>) -> WasiCtx {
+    let lines = |stream| Lines { provider: provider.clone(), secrets: secrets.clone(), stream, budget: budget.clone() };
+    WasiCtxBuilder::new()
+        // Else there would be sockets: good for nothing, but each a descriptor of the daemon's.
+        .allow_tcp(false)
+        .allow_udp(false)
+        .allow_ip_name_lookup(false)
+        .stdout(lines("stdout"))
+        .stderr(lines("stderr"))
+        .build()
+}
+
+pub(super) fn table() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(MAX_RESOURCES);
+    table
 }
 
 #[derive(Clone)]
@@ -25,6 +43,7 @@ struct Lines {
     provider: Arc<str>,
     secrets: Arc<Secrets>,
     stream: &'static str,
+    budget: Arc<Mutex<LogLines>>,
 }
 
 impl IsTerminal for Lines {
@@ -47,12 +66,14 @@ struct LineWriter {
 
 impl LineWriter {
     fn log(&mut self) {
-        if !self.pending.is_empty() {
+        if !self.pending.is_empty() && LogLines::admit(&self.lines.budget) {
             let text = String::from_utf8_lossy(&self.pending);
+            // A secret that is cut in two is not found.
             let text = self.lines.secrets.redact(&text);
+            let text = cut(&text, MAX_LINE);
             tracing::info!(provider = %self.lines.provider, stream = self.lines.stream, "{text}");
-            self.pending.clear();
         }
+        self.pending.clear();
     }
 }
 
@@ -68,7 +89,7 @@ impl AsyncWrite for LineWriter {
         for byte in bytes {
             match byte {
                 b'\n' => this.log(),
-                _ if this.pending.len() < MAX_LINE => this.pending.push(*byte),
+                _ if this.pending.len() < 4 * MAX_LINE => this.pending.push(*byte),
                 _ => {}
             }
         }
@@ -81,5 +102,28 @@ impl AsyncWrite for LineWriter {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_printed_has_the_budget_of_what_is_logged() {
+        let budget = Arc::new(Mutex::new(LogLines::new(401)));
+        let lines = |stream| Lines { provider: "p".into(), secrets: Arc::default(), stream, budget: budget.clone() };
+        for stream in ["stdout", "stderr"] {
+            let mut writer = Box::into_pin(lines(stream).async_stream());
+            // Empty lines are none, and a long one is one.
+            let text = [&b"a line\n\n"[..], &[b'x'; 5_000], b"\n"].concat();
+            for _ in 0..100 {
+                writer.write_all(&text).await.expect("it takes everything");
+            }
+        }
+        // Each line took its part: this is the last one of its second.
+        assert_eq!([(); 2].map(|()| LogLines::admit(&budget)), [true, false]);
     }
 }

@@ -45,7 +45,7 @@ impl Supervisor {
         let pinned = self.builds.get(&stem).and_then(Builds::pinned).map(plugin::Digest::from);
         self.busy.spawn_blocking(move || {
             let read = match &load {
-                Load::File(_) => plugins_dir::read(&path, max)
+                Load::File(_) => plugins_dir::read_inside(&path, max)
                     .and_then(|bytes| Ok((bytes, plugins_dir::read_signatures(&path)?))),
                 Load::Kept(_, digest) => kept(&registry, digest, max),
             };

@@ -48,6 +48,8 @@ struct Settings {
     tell: bool,
     /// So many ids in one request, with their keys in its query (`?keys=0,1`). 0: all in one, and no query.
     batch: usize,
+    /// How long `spin` takes, in turns.
+    spins: u64,
 }
 
 impl Guest {
@@ -56,7 +58,7 @@ impl Guest {
             let due = self.calls >= self.settings.after;
             self.calls += 1;
             if due {
-                misbehave(&self.settings.how);
+                misbehave(&self.settings.how, self.settings.spins);
             }
         }
     }
@@ -82,7 +84,7 @@ impl Guest {
 }
 
 /// Does what no plugin should.
-fn misbehave(how: &str) {
+fn misbehave(how: &str, spins: u64) {
     match how {
         "loop" => loop {
             std::hint::black_box(());
@@ -96,6 +98,8 @@ fn misbehave(how: &str) {
             }
         }
         "hoard" => std::mem::forget(std::hint::black_box(vec![1_u8; 40 << 20])),
+        "leak" => std::mem::forget(std::hint::black_box(vec![1_u8; 4 << 20])),
+        "spin" => (0..spins).for_each(|n| _ = std::hint::black_box(n)),
         "slow" => (0..100_000_000).for_each(|n| _ = std::hint::black_box(n)),
         "log" => (0..100_000).for_each(|n| log(Level::Info, &format!("line {n}"))),
         _ => {}
