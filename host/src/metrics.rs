@@ -17,7 +17,7 @@ use prometheus_client::registry::Registry;
 
 use crate::logic::probation::Counts;
 use crate::logic::schedule::Circuit;
-use crate::status::Trouble;
+use crate::status::{PluginStatus, Trouble};
 use crate::store::{State, Store};
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -64,6 +64,21 @@ struct IdInfo {
 struct WithTrouble {
     provider: String,
     trouble: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct WithBuild {
+    plugin: String,
+    build: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct BuildLabels {
+    plugin: String,
+    build: String,
+    version: String,
+    standing: &'static str,
+    reason: String,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -259,9 +274,15 @@ impl Metrics {
     }
 
     /// The text format, with the gauges that follow the store brought up to date.
-    /// `troubles`: what venues have against us, by provider.
-    pub fn render(&self, store: &Store, troubles: &[(Arc<str>, Trouble)]) -> String {
+    /// `troubles`: what venues have against us, by provider; `plugins`: what is known of their builds, by file.
+    pub fn render(
+        &self,
+        store: &Store,
+        troubles: &[(Arc<str>, Trouble)],
+        plugins: &[(String, PluginStatus)],
+    ) -> String {
         let troubles = every_trouble(troubles);
+        let builds = every_build(plugins);
         for slots in store.providers() {
             let provider = slots.name().to_string();
             if let Some(age) = slots.newest_age() {
@@ -280,6 +301,7 @@ impl Metrics {
         let _ = encode_registry(&mut text, &self.registry)
             .and_then(|()| encode_registry(&mut text, &every_id(store)))
             .and_then(|()| encode_registry(&mut text, &troubles))
+            .and_then(|()| encode_registry(&mut text, &builds))
             .and_then(|()| encode_eof(&mut text));
         text
     }
@@ -330,6 +352,25 @@ fn every_trouble(troubles: &[(Arc<str>, Trouble)]) -> Registry {
     }
     let mut registry = Registry::with_prefix("feedgate");
     registry.register("trouble", "What the provider's venue has against us", family);
+    registry
+}
+
+/// How the builds of each plugin stand, for this answer. A plugin's builds are a bounded number.
+fn every_build(plugins: &[(String, PluginStatus)]) -> Registry {
+    let info: Family<BuildLabels, Gauge> = Family::default();
+    let faults: Family<WithBuild, Gauge<u64, AtomicU64>> = Family::default();
+    for (plugin, status) in plugins {
+        for build in &status.builds {
+            let (plugin, digest) = (plugin.clone(), build.digest.clone());
+            faults.get_or_create(&WithBuild { plugin: plugin.clone(), build: digest.clone() }).set(build.faults);
+            let (version, reason) = (build.version.clone(), build.reason.clone());
+            let labels = BuildLabels { plugin, build: digest, version, standing: build.standing, reason };
+            info.get_or_create(&labels).set(1);
+        }
+    }
+    let mut registry = Registry::with_prefix("feedgate");
+    registry.register("plugin_build", "Every build seen of a plugin: how it stands and why", info);
+    registry.register("plugin_build_faults", "How often an instance of the build died", faults);
     registry
 }
 

@@ -80,7 +80,7 @@ impl Status {
     pub fn render_metrics(&self) -> String {
         let providers = self.providers().into_iter();
         let trouble = |provider: Arc<ProviderStatus>| Some((provider.name.clone(), provider.info().trouble?.0));
-        self.metrics.render(&self.store, &providers.filter_map(trouble).collect::<Vec<_>>())
+        self.metrics.render(&self.store, &providers.filter_map(trouble).collect::<Vec<_>>(), &self.plugins())
     }
 
     /// Forgets a provider that is no longer configured, its values included.

@@ -265,6 +265,9 @@ async fn a_build_that_dies_of_the_same_input_is_quarantined_until_it_is_released
         .await;
     let reading = running.read("p", "a").expect("it is configured");
     assert!(reading.state == State::ProviderDown && reading.reason.contains("quarantined"), "{reading:?}");
+    let metrics = running.status().render_metrics();
+    let series = format!("feedgate_plugin_build_faults{{plugin=\"guest\",build=\"{}\"}} 2", digest(&build));
+    assert!(metrics.contains(&series) && metrics.contains("standing=\"quarantined\""), "{metrics}");
     let kept = running.directory.path().join(format!("state/faults/{}.json", digest(&build)));
     let kept = std::fs::read_to_string(kept).expect("what it died of is written down");
     assert!(kept.contains("\"text\": \"0 1.5\"") && kept.contains("unreachable"), "{kept}");
@@ -282,5 +285,34 @@ async fn a_build_that_dies_of_the_same_input_is_quarantined_until_it_is_released
 
     running.drop_file("guest.wasm", &guest_build(r#"{"how":"good"}"#));
     running.value("p", "a", "1.5").await;
+    running.stop().await;
+}
+
+/// Twice its connections would be more than the venue allows: the old ones go first, and the values stay.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_venue_allows_no_second_connection_it_is_handed_over_at_once() {
+    let ids: Vec<String> = (0..60).map(|number| format!("T{number}_USDT")).collect();
+    let prices = ids.iter().map(|id| (id.clone(), "1.5".to_owned()));
+    let options = Options { tick: Some(Duration::from_millis(200)), prices: prices.collect(), ..Options::default() };
+    let venue = venue(Kind::Gate, options).await;
+    let section = |more: &str| {
+        format!(
+            "[provider.p]\nplugin = \"gate\"\ntransports = [\"websocket\"]\nloosen_limits = true\nids = {ids:?}\n{}\n\
+             websocket = {{ ids_per_connection = 1{more} }}\n",
+            redirected(&venue)
+        )
+    };
+    let running = Running::start(&section(""), &["gate"]).await;
+    venue.wait(|stats| stats.open == 60).await;
+    running.state("p", &ids[59], State::Fresh).await;
+    running.write_config(&section(", write_timeout_ms = 4000"));
+    running
+        .until("all are connected anew", |_| {
+            let stats = venue.stats();
+            assert!(stats.open <= 60, "{} connections at once", stats.open);
+            stats.connects == 120 && stats.open == 60
+        })
+        .await;
+    assert!(running.read("p", &ids[0]).is_some_and(|reading| reading.held.is_some()));
     running.stop().await;
 }
