@@ -365,11 +365,11 @@ impl Slot {
             *payload = text;
         }
         self.version.store(version.wrapping_add(2), Ordering::Release);
-        self.clear_note();
-        // It has delivered, and nothing older than what was there: the slot is the heir's.
+        // It has delivered, and nothing older than what was there: the slot is the heir's, and what it said before is past.
         if !owned {
             self.hand_to(receipt.writer.number);
         }
+        self.clear_note();
         Written::Stored
     }
 
@@ -388,10 +388,10 @@ impl Slot {
         }
         // One word, so readers need no new version.
         self.words[TRUE_AT].fetch_max(receipt.monotonic, Ordering::Relaxed);
-        self.clear_note();
         if !owned {
             self.hand_to(receipt.writer.number);
         }
+        self.clear_note();
         true
     }
 

@@ -92,6 +92,9 @@ fn an_heir_takes_over_what_it_delivers_and_gives_it_back_when_it_is_given_up() {
     check_succession(&["s 1", "heir", "h rejected", "-", "s 2"], "2", clear);
     check_succession(&["s 1", "heir", "h rejected", "+", "s 2"], "1", rejected);
     check_succession(&["s 1", "s rejected", "heir", "h 2"], "2", clear);
+    // What it said before it delivered is past.
+    check_succession(&["s 1", "heir", "h rejected", "h 2"], "2", clear);
+    check_succession(&["s 1", "heir", "h rejected", "h unchanged"], "1", clear);
 }
 
 /// Providers that start beside another, take over and are given up at random, all writing all the time: an id that had
