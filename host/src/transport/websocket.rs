@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
 use futures_util::{Sink, Stream};
@@ -198,7 +198,7 @@ pub(super) async fn dial(
     };
     let stage = "the WebSocket handshake did not end in time";
     let (stream, _) = within(steps.handshake, stage, "handshake_timeout_ms", shaking).await?;
-    Ok(Socket { stream, limits, unsent_since: None, ended: None, batches: 0 })
+    Ok(Socket { stream, limits, unsent_since: None, ended: None, drained: false, batches: 0 })
 }
 
 fn request(admitted: &Admitted, endpoint: &Endpoint, secrets: &Secrets) -> Result<Request, End> {
@@ -292,6 +292,8 @@ pub(super) struct Socket {
     unsent_since: Option<Instant>,
     /// It ended behind messages that are still to be handed out.
     ended: Option<End>,
+    /// Everything that had arrived was read.
+    drained: bool,
     batches: u64,
 }
 
@@ -328,6 +330,11 @@ impl Socket {
             return Heard::Ended(end);
         }
         std::future::poll_fn(|task| {
+            // To ask the WebSocket library costs a read and what it does before each.
+            if self.drained && self.unsent_since.is_none() && self.poll_readable(task).is_pending() {
+                return Poll::Pending;
+            }
+            self.drained = false;
             let started = self.batches.is_multiple_of(SAMPLE).then(Instant::now);
             // Before reading: a venue that never pauses must not hold up what we have to say, and reading may use up what
             // the runtime grants a task in one go. An error comes again below, behind what can still be read.
@@ -358,7 +365,10 @@ impl Socket {
                     }
                     Poll::Ready(Some(Err(error))) => break Some(end_of(error, max)),
                     Poll::Ready(None) => break Some(End::Closed(" without a close frame".to_owned())),
-                    Poll::Pending => break None,
+                    Poll::Pending => {
+                        self.drained = true;
+                        break None;
+                    }
                 }
             };
             // The answers to pings.
@@ -381,6 +391,16 @@ impl Socket {
             }
         })
         .await
+    }
+
+    /// Whether the system has something to read. An error is for whoever reads to find.
+    fn poll_readable(&self, task: &mut Task<'_>) -> Poll<()> {
+        let stream = match self.stream.get_ref() {
+            MaybeTlsStream::Plain(stream) => stream,
+            MaybeTlsStream::Rustls(stream) => stream.get_ref().0,
+            _ => return Poll::Ready(()),
+        };
+        stream.poll_read_ready(task).map(drop)
     }
 
     /// Says goodbye, within `patience`.
