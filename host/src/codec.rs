@@ -262,6 +262,11 @@ pub trait WebSocketCodec: Send + 'static {
         context: Context,
         frames: &[Incoming<'_>],
     ) -> impl Future<Output = Result<Vec<Event>, CodecError>> + Send;
+
+    /// Whether a fresh one should take its place before it fails.
+    fn is_worn(&self) -> bool {
+        false
+    }
 }
 
 /// One live instance, used by one poller.

@@ -5,10 +5,14 @@
 
 use std::io::Write as _;
 
+use feedgate::codec::{Context, Incoming, OpenCodec, Subscription, WebSocketCodec};
+use feedgate::observation::Key;
+use feedgate::plugin::{Compiler, Engine, PluginLimits};
 use feedgate::store::State;
 use feedgate_tests::{Message, Reply, Request, Response, ScriptedHttp, ScriptedWs};
+use futures_util::FutureExt;
 
-use crate::support::{Running, shown};
+use crate::support::{Running, bytes_of, shown};
 
 /// A venue that answers every subscription with a value at once and goes on doing so.
 async fn streaming() -> ScriptedWs {
@@ -100,6 +104,27 @@ async fn a_plugin_that_goes_wrong_later_is_told_and_its_neighbour_stays_fresh() 
     for (how, words) in [("leak", ["16 MiB of memory", "max_memory_mib"]), ("trap", ["trap", "unreachable"])] {
         check("websocket", &format!("{{ on = \"handle\", how = \"{how}\", after = 3 }}"), &words).await;
         check("http", &format!("{{ on = \"parse\", how = \"{how}\", after = 3 }}"), &words).await;
+    }
+}
+
+/// So that a connection whose plugin leaks is replaced before it dies.
+#[test]
+fn an_instance_that_leaks_says_in_time_that_it_is_worn() {
+    let ids = [Subscription { key: Key(0), id: "a".into() }];
+    for (how, limit, worn) in [("seep", 16 << 20, true), ("seep", 64 << 20, false), ("nothing", 16 << 20, false)] {
+        let limits = PluginLimits { max_memory_bytes: limit, ..PluginLimits::default() };
+        let engine = Engine::new(limits, Compiler::InThisProcess, None).expect("this machine runs WebAssembly");
+        let plugin = engine.load_blocking(&bytes_of("guest")).expect("a good plugin");
+        let open = plugin.configured("p".into(), format!(r#"{{"on":"handle","how":"{how}"}}"#));
+        let (mut codec, _) = open.open().now_or_never().expect("synchronous").expect("it opens");
+        codec.connect(Context::default(), &ids, None).now_or_never().expect("synchronous").expect("it dials");
+        let mut frames = 0;
+        while frames < 220 && !codec.is_worn() {
+            let call = codec.handle_messages(Context::default(), &[Incoming::Text("0 1")]);
+            call.now_or_never().expect("synchronous").expect("it lives");
+            frames += 1;
+        }
+        assert_eq!((codec.is_worn(), frames < 220), (worn, worn), "{how} of {limit} after {frames} frames");
     }
 }
 

@@ -127,6 +127,8 @@ pub enum CloseReason {
     Rotation,
     /// An id stays silent, however often it is asked for.
     Silence,
+    /// Its codec is used up: [`Session::handle_worn`].
+    Worn,
     /// The venue asked for it: [`Session::handle_reconnect`].
     Venue,
     /// No id is left to ask for.
@@ -500,6 +502,17 @@ impl Session {
             }
             State::Open(open) => open.replace_by(now, CloseReason::Rotation),
             State::Down | State::Connecting { .. } | State::Closing { .. } | State::Stopped => {}
+        }
+    }
+
+    /// The codec will not last much longer: the connection is replaced, with a fresh one. Not a young one: what wears out
+    /// in no time fails in no time, and that is what the backoff is for.
+    pub fn handle_worn(&mut self, now: Instant) {
+        if let State::Open(open) = &mut self.state
+            && self.config.backoff.is_stable(open.age(now))
+        {
+            self.told_at = Some(now);
+            open.replace_by(now, CloseReason::Worn);
         }
     }
 

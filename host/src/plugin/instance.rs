@@ -161,6 +161,8 @@ pub(super) struct Budget {
 pub struct PluginInstance {
     store: Store<Inside>,
     limits: Arc<PluginLimits>,
+    /// Bytes of linear memory after `configure`.
+    begun_with: usize,
     /// Imports WASI: calls go the asynchronous way.
     wasi: bool,
     dead: bool,
@@ -225,7 +227,17 @@ impl PluginInstance {
                 .map_err(check)?,
             }),
         };
-        Ok(Self { store, limits: limits.clone(), wasi, dead: false, http, websocket, configure, describe })
+        Ok(Self {
+            store,
+            limits: limits.clone(),
+            begun_with: 0,
+            wasi,
+            dead: false,
+            http,
+            websocket,
+            configure,
+            describe,
+        })
     }
 
     /// What the plugin says of itself. For an instance of its own.
@@ -240,6 +252,7 @@ impl PluginInstance {
         let budget = self.init();
         let configure = self.configure;
         let (result,) = self.call(configure, (settings.to_owned(),), budget).await?;
+        self.begun_with = self.memory();
         result.map(convert::value_kind).map_err(convert::settings_error)
     }
 
@@ -397,6 +410,12 @@ impl WebSocketCodec for PluginInstance {
         let budget = self.parse(bytes);
         let (events,) = self.call(function, (convert::context(context), &params[..]), budget).await?;
         Ok(events.into_iter().map(convert::event).collect())
+    }
+
+    /// Three quarters of what it may have, and twice what it began with: it leaks.
+    fn is_worn(&self) -> bool {
+        let memory = self.memory();
+        memory >= self.limits.max_memory_bytes / 4 * 3 && memory >= self.begun_with.saturating_mul(2)
     }
 }
 

@@ -432,6 +432,7 @@ impl<O: OpenCodec> Connection<O> {
         if let Some(stages) = &mut stages {
             metrics.call(Call::HandleMessages, stages.parsed());
         }
+        let worn = stages.is_some() && codec.is_worn();
         match result {
             Ok(events) => {
                 let unanswered = self.session.unanswered() > 0;
@@ -449,6 +450,9 @@ impl<O: OpenCodec> Connection<O> {
                 self.intake.flush();
                 if let Some(stages) = stages {
                     self.setup.status.metrics.stages(&stages.stored());
+                }
+                if worn {
+                    self.session.handle_worn(arrived.into_std());
                 }
             }
             Err(error) => {

@@ -84,6 +84,7 @@ impl End {
             CloseReason::MaxAge => "it is as old as it may get",
             CloseReason::Rotation => "a rotation was asked for",
             CloseReason::Silence => "an id stayed silent, however often it was asked for",
+            CloseReason::Worn => "its plugin has used up most of its memory (knob: plugin_limits.max_memory_mib)",
             CloseReason::Venue => "the venue asked for a new connection",
             CloseReason::NothingToDo => "no id is left to ask for",
             CloseReason::Stopped => "stopped",

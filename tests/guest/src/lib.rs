@@ -99,6 +99,7 @@ fn misbehave(how: &str, spins: u64) {
         }
         "hoard" => std::mem::forget(std::hint::black_box(vec![1_u8; 40 << 20])),
         "leak" => std::mem::forget(std::hint::black_box(vec![1_u8; 4 << 20])),
+        "seep" => std::mem::forget(std::hint::black_box(vec![1_u8; 64 << 10])),
         "spin" => (0..spins).for_each(|n| _ = std::hint::black_box(n)),
         "slow" => (0..100_000_000).for_each(|n| _ = std::hint::black_box(n)),
         "log" => (0..100_000).for_each(|n| log(Level::Info, &format!("line {n}"))),

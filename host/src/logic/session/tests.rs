@@ -26,6 +26,7 @@ enum Then {
     Ended,
     Wanted(&'static [u32]),
     Rotate,
+    Worn,
     NotReplaced,
     Silence(&'static [u32]),
     Stop,
@@ -103,6 +104,7 @@ fn check(config: SessionConfig, story: &[(u64, Then, &str)]) -> Session {
             Ended => session.handle_ended(now, 1.0),
             Wanted(wanted) => session.set_wanted(&keys(wanted), now),
             Rotate => session.rotate(now),
+            Worn => session.handle_worn(now),
             NotReplaced => session.handle_not_replaced(CloseReason::Rotation, now),
             Silence(silent) => session.handle_silence(&keys(silent), now),
             Stop => session.stop(now),
@@ -531,6 +533,22 @@ fn a_connection_that_is_old_enough_is_replaced_before_it_is_closed() {
             // Its life was a success.
             (86_002, Ended, ""),
             (86_003, Wait, "connect"),
+        ],
+    );
+}
+
+#[test]
+fn a_worn_codec_is_replaced_unless_it_wore_out_in_no_time() {
+    let patient = SessionConfig { idle_timeout: secs(9_999), ..rules() };
+    check(
+        patient,
+        &[
+            (0, Worn, "connect"),
+            (0, Opened, "+1 2"),
+            (10, Worn, ""),
+            (59, Worn, ""),
+            (61, Worn, "replace: Worn"),
+            (62, Worn, ""),
         ],
     );
 }
