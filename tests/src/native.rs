@@ -223,9 +223,15 @@ fn mid(bid: Exact, ask: Exact) -> Result<Exact, Error> {
         let factor = 10_i64.checked_pow(price.exponent.abs_diff(exponent))?;
         price.coefficient.checked_mul(factor)
     };
-    let half = || aligned(bid)?.checked_add(aligned(ask)?)?.checked_mul(5);
-    let coefficient = half().ok_or_else(|| Error::custom("too many digits"))?;
-    Ok(Exact { coefficient, exponent: exponent - 1 })
+    let sum = || aligned(bid)?.checked_add(aligned(ask)?);
+    // An odd sum needs one digit more: x / 2 is 5x / 10.
+    let half = match sum() {
+        Some(sum) if sum % 2 == 0 => Some((sum / 2, exponent)),
+        Some(sum) => sum.checked_mul(5).map(|half| (half, exponent - 1)),
+        None => None,
+    };
+    let (coefficient, exponent) = half.ok_or_else(|| Error::custom("too many digits"))?;
+    Ok(Exact { coefficient, exponent })
 }
 
 /// Milliseconds since the Unix epoch; UTC only, as venues write it.
@@ -282,7 +288,7 @@ mod tests {
         check(mini_ticker(mini), "BTCUSDT", (9_125_010_000_000, -8), time, None);
         let book =
             br#"{"stream":"btcusdt@bookTicker","data":{"u":4,"s":"BTCUSDT","b":"91250.10","B":"1","a":"91250.3","A":"2"}}"#;
-        check(book_ticker(book), "BTCUSDT", (91_250_200, -3), None, Some(4));
+        check(book_ticker(book), "BTCUSDT", (9_125_020, -2), None, Some(4));
         let coinbase_ticker = br#"{"channel":"ticker","timestamp":"2025-11-21T04:40:00.251456789Z","sequence_num":7,"events":[{"type":"update","tickers":[{"product_id":"BTC-USD","price":"91250.10"}]}]}"#;
         let first = coinbase(coinbase_ticker).map(|mut prices| prices.next().expect("it holds one"));
         check(first, "BTC-USD", (9_125_010, -2), time, Some(7));
