@@ -64,10 +64,10 @@ async fn listen<S: Store + 'static>(provider: &str, store: &S, url: &str) {
         }
         "plain" => {
             let connector = Arc::new(Connector { url: url.to_owned() });
-            let (store, metrics) = (WorkerStore::new(store, "binance"), Metrics::new("binance", "binance_0".to_owned()));
+            let (store, metrics) =
+                (WorkerStore::new(store, "binance"), Metrics::new("binance", "binance_0".to_owned()));
             // A task, as its workers do.
-            let listening =
-                start_listening(CancellationToken::new(), connector, store, ids, TIMEOUT, metrics);
+            let listening = start_listening(CancellationToken::new(), connector, store, ids, TIMEOUT, metrics);
             tokio::spawn(listening).await.expect("it never ends");
         }
         other => panic!("no provider {other}"),

@@ -10,7 +10,7 @@ mod sides;
 
 use std::time::Duration;
 
-use sides::{Feed, Pace, Side};
+use sides::{Pace, Side};
 
 /// Turns of each side.
 const ROUNDS: usize = 9;

@@ -95,13 +95,13 @@ fn cpu_time(process: u32) -> Duration {
     let threads = std::fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
     let run = threads.flatten().filter_map(|thread| {
         let counted = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        counted.split(' ').next()?.parse().ok()
+        counted.split(' ').next()?.parse::<u64>().ok()
     });
-    Duration::from_nanos(run.sum())
+    Duration::from_nanos(run.sum::<u64>())
 }
 
 /// The feed of one side.
-pub struct Feed {
+struct Feed {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
