@@ -5,6 +5,7 @@
 //! [`Stats`]; `venues` holds one pure protocol a file; `http` and `shell` are the sockets,
 //! written once; `market` is where the prices come from; [`ScriptedWs`] and [`ScriptedHttp`] are
 //! servers whose whole behaviour a test writes by hand; [`ScriptedProxy`] stands before them.
+//! [`native`] is apart: the parsers that benchmarks compare plugins with.
 //!
 //! Nothing here knows the host: the black-box tests and the `demo` command meet it over TCP only.
 
@@ -13,6 +14,7 @@ mod fault;
 mod http;
 mod limit;
 mod market;
+pub mod native;
 mod proxy;
 mod scripted;
 mod session;

@@ -1,0 +1,145 @@
+//! What has a target, side by side: one message into the store by a plugin and by a native parser of the same bytes, a
+//! read of the store beside a writer and alone, a swap of a cached plugin. What is compared takes turns, so that a busy
+//! machine is busy for all of it; what is printed are the medians of the rounds, and of each round's ratio.
+
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
+#[path = "shared/mod.rs"]
+mod shared;
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use feedgate::codec::{Incoming, OpenCodec, Subscription, WebSocketCodec};
+use feedgate::observation::Key;
+use feedgate::state::StateDir;
+use feedgate::store::Store;
+
+use shared::{CONTEXT, Shape, Ways, at_once, engine, file, shapes, write, write_on};
+
+const ROUNDS: usize = 101;
+
+/// One turn of one of those that are compared.
+const TURN: Duration = Duration::from_millis(2);
+
+fn main() {
+    println!("one message into the store: ns, and times the native parser\n");
+    println!(
+        "{:<40} {:>9} {:>9} {:>6} {:>7} {:>9} {:>9}",
+        "", "native", "plugin", "ratio", "target", "16 a call", "64 a call"
+    );
+    for shape in shapes() {
+        messages(&shape);
+    }
+    println!("\nthe rest\n");
+    reads();
+    swap();
+}
+
+fn messages(shape: &Shape) {
+    let ways = RefCell::new(Ways::new(shape));
+    let by_plugin = |frames| ways.borrow_mut().by_plugin(frames);
+    let batches: &[usize] = if shape.is_streamed() { &[1, 16, 64] } else { &[1] };
+    let natively = Contender { pieces: 1, turn: Box::new(|| ways.borrow_mut().natively()) };
+    let by_plugin = batches.iter().map(|&pieces| Contender { pieces, turn: Box::new(move || by_plugin(pieces)) });
+    let measured = in_turns(std::iter::once(natively).chain(by_plugin).collect());
+    let target = shape.target.map_or_else(|| "-".to_owned(), |target| format!("≤ {target:.2}"));
+    let [native, plugin, batched @ ..] = &measured[..] else { unreachable!("at least two") };
+    let batched: String = batched.iter().map(|one| format!(" {:>9.2}", one.ratio)).collect();
+    let (name, ratio) = (shape.to_string(), plugin.ratio);
+    println!("{name:<40} {:>9.0} {:>9.0} {ratio:>6.2} {target:>7}{batched}", native.nanos, plugin.nanos);
+}
+
+/// One of those that are compared.
+struct Contender<'a> {
+    /// What one turn handles.
+    pieces: usize,
+    turn: Box<dyn FnMut() + 'a>,
+}
+
+struct Measured {
+    /// For one piece.
+    nanos: f64,
+    /// Times what the first contender takes in the same round.
+    ratio: f64,
+}
+
+fn in_turns(mut contenders: Vec<Contender<'_>>) -> Vec<Measured> {
+    let mut rounds = vec![Vec::with_capacity(ROUNDS); contenders.len()];
+    for _ in 0..ROUNDS {
+        for (contender, rounds) in contenders.iter_mut().zip(&mut rounds) {
+            let (started, mut calls) = (Instant::now(), 0);
+            while calls == 0 || started.elapsed() < TURN {
+                // The clock is read seldom enough to cost nothing.
+                for _ in 0..64_usize.div_ceil(contender.pieces) {
+                    (contender.turn)();
+                    calls += 1;
+                }
+            }
+            rounds.push(started.elapsed().as_nanos() as f64 / (calls * contender.pieces) as f64);
+        }
+    }
+    let of_first = |one: &[f64]| median(one.iter().zip(&rounds[0]).map(|(one, first)| one / first));
+    rounds.iter().map(|one| Measured { nanos: median(one.iter().copied()), ratio: of_first(one) }).collect()
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A read beside a writer of a hundred thousand values a second, and alone.
+fn reads() {
+    let store = Store::default();
+    let slots = store.provider("bench");
+    slots.set_ids(&[("BTCUSDT".into(), Duration::from_secs(60))]);
+    write(&slots, 1);
+    let read = || {
+        let (started, mut reads) = (Instant::now(), 0);
+        while started.elapsed() < TURN {
+            for _ in 0..64 {
+                std::hint::black_box(store.read("bench", "BTCUSDT"));
+                reads += 1;
+            }
+        }
+        started.elapsed().as_nanos() as f64 / f64::from(reads)
+    };
+    let (mut alone, mut beside) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        alone.push(read());
+        let stop = AtomicBool::new(false);
+        beside.push(std::thread::scope(|scope| {
+            scope.spawn(|| write_on(&slots, &stop));
+            let nanos = read();
+            stop.store(true, Ordering::Relaxed);
+            nanos
+        }));
+    }
+    let ratio = median(beside.iter().zip(&alone).map(|(beside, alone)| beside / alone));
+    let (alone, beside) = (median(alone.into_iter()), median(beside.into_iter()));
+    println!("a read of the store alone {alone:.0} ns, beside a writer {beside:.0} ns: {ratio:.2} (target ≤ 1.05)");
+}
+
+/// A build that was compiled before: from its file's bytes at hand to its first message read.
+fn swap() {
+    let directory = tempfile::TempDir::new().expect("a temporary directory");
+    let state = StateDir::open(directory.path()).expect("writable");
+    let (engine, file) = (engine(Some(&state)), file("binance"));
+    engine.load_blocking(file).expect("a good plugin");
+    let (frame, ids) = (shared::mini_ticker(0), [Subscription { key: Key(0), id: "BTCUSDT".into() }]);
+    let swapped = (0..ROUNDS).map(|_| {
+        let started = Instant::now();
+        // Nobody has it in memory: it was dropped with the instance of the last round.
+        let plugin = engine.load_blocking(file).expect("a good plugin");
+        let open = plugin.configured("bench".into(), "{}".to_owned());
+        let (mut codec, _) = at_once(open.open()).expect("it opens");
+        at_once(codec.connect(CONTEXT, &ids, None)).expect("it dials");
+        at_once(codec.subscribe(CONTEXT, &ids)).expect("it subscribes");
+        let events = at_once(codec.handle_messages(CONTEXT, &[Incoming::Text(&frame)])).expect("it reads");
+        assert_eq!(events.len(), 1);
+        started.elapsed().as_secs_f64() * 1e3
+    });
+    println!("a cached plugin, from its file's bytes to its first message: {:.2} ms (target ≤ 1)", median(swapped));
+}
