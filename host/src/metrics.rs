@@ -44,6 +44,12 @@ struct WithCall {
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct WithStage {
+    provider: String,
+    stage: &'static str,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct WithId {
     provider: String,
     id: String,
@@ -121,6 +127,22 @@ const OUTCOMES: [&str; 10] = [
     "missed",
 ];
 
+/// Where the time of batches of frames went: those that were timed, added up.
+#[derive(Copy, Clone, PartialEq, Eq, Default, Debug)]
+pub struct StageTimes {
+    pub frames: u64,
+    /// Reading them off the socket: the system's calls, TLS, frames taken apart.
+    pub socket: Duration,
+    /// Decompressing, and recording for the next build to be tried on.
+    pub unpack: Duration,
+    /// The plugin's call, with what it costs to hand frames in and events out.
+    pub plugin: Duration,
+    /// From events to values that can be read.
+    pub store: Duration,
+}
+
+const STAGES: [&str; 4] = ["socket", "unpack", "plugin", "store"];
+
 /// Which export was called.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
 #[repr(usize)]
@@ -155,6 +177,8 @@ pub struct Metrics {
     poll_circuit: Family<Provider, Gauge>,
     outcomes: Family<WithCause, Counter>,
     calls: Family<WithCall, Histogram, fn() -> Histogram>,
+    stages: Family<WithStage, Counter<f64, AtomicU64>>,
+    timed_frames: Family<Provider, Counter>,
     deaths: Family<WithCause, Counter>,
     ids: Family<WithState, Gauge>,
     newest_age: Family<Provider, Gauge<f64, AtomicU64>>,
@@ -187,6 +211,8 @@ impl Default for Metrics {
             poll_circuit: Family::default(),
             outcomes: Family::default(),
             calls,
+            stages: Family::default(),
+            timed_frames: Family::default(),
             deaths: Family::default(),
             ids: Family::default(),
             newest_age: Family::default(),
@@ -216,6 +242,12 @@ impl Default for Metrics {
         );
         r.register("outcomes", "What became of values and ids, by kind", metrics.outcomes.clone());
         r.register("plugin_call_seconds", "Time in plugin calls; handle-messages is sampled", metrics.calls.clone());
+        r.register(
+            "stage_seconds",
+            "Where the time of timed frames went, one batch in sixteen: socket, unpack, plugin, store",
+            metrics.stages.clone(),
+        );
+        r.register("timed_frames", "The frames that stage_seconds is about", metrics.timed_frames.clone());
         r.register("plugin_deaths", "Plugin instances that died, by cause", metrics.deaths.clone());
         r.register("ids", "Ids by state", metrics.ids.clone());
         r.register("newest_age_seconds", "Age of the provider's newest value", metrics.newest_age.clone());
@@ -242,6 +274,9 @@ impl Metrics {
             outcomes: OUTCOMES
                 .map(|cause| self.outcomes.get_or_create_owned(&WithCause { provider: name.to_owned(), cause })),
             calls: CALLS.map(|call| self.calls.get_or_create_owned(&WithCall { provider: name.to_owned(), call })),
+            stages: STAGES
+                .map(|stage| self.stages.get_or_create_owned(&WithStage { provider: name.to_owned(), stage })),
+            timed_frames: self.timed_frames.get_or_create_owned(&provider()),
             own: Arc::default(),
         }
     }
@@ -386,6 +421,8 @@ pub struct ProviderMetrics {
     pub frames_sent: Counter,
     outcomes: [Counter; OUTCOMES.len()],
     calls: [Histogram; CALLS.len()],
+    stages: [Counter<f64, AtomicU64>; STAGES.len()],
+    timed_frames: Counter,
     own: Arc<Own>,
 }
 
@@ -419,6 +456,20 @@ impl ProviderMetrics {
             self.own.parses.fetch_add(1, Ordering::Relaxed);
             self.own.parsing_ns.fetch_add(nanos, Ordering::Relaxed);
         }
+    }
+
+    /// Adds the times of one batch.
+    pub fn stages(&self, times: &StageTimes) {
+        self.timed_frames.inc_by(times.frames);
+        for (counter, time) in self.stages.iter().zip([times.socket, times.unpack, times.plugin, times.store]) {
+            counter.inc_by(time.as_secs_f64());
+        }
+    }
+
+    /// All times since the start.
+    pub fn stage_times(&self) -> StageTimes {
+        let [socket, unpack, plugin, store] = [0, 1, 2, 3].map(|at| Duration::from_secs_f64(self.stages[at].get()));
+        StageTimes { frames: self.timed_frames.get(), socket, unpack, plugin, store }
     }
 
     /// What tells a build that is worse from the one before it: values over all runs, calls and deaths of this one.

@@ -836,6 +836,8 @@ async fn the_metrics_count_what_was_promised_under_bounded_labels() {
         "feedgate_outcomes_total{provider=\"kraken\",cause=\"rejected\"}",
         "feedgate_plugin_call_seconds_bucket{le=\"",
         "feedgate_plugin_call_seconds_count{provider=\"kraken\",call=\"handle-messages\"}",
+        "feedgate_stage_seconds_total{provider=\"kraken\",stage=\"socket\"}",
+        "feedgate_timed_frames_total{provider=\"kraken\"}",
         "feedgate_newest_age_seconds{provider=\"kraken\"}",
         "feedgate_ids{provider=\"kraken\",state=\"fresh\"} 1",
         "feedgate_id{provider=\"kraken\",id=\"BTC/USD\",state=\"fresh\",reason=\"\",subscription=\"acknowledged\",connection=\"0\"} 1",
@@ -857,7 +859,7 @@ async fn the_metrics_count_what_was_promised_under_bounded_labels() {
             continue;
         }
         for label in labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name) {
-            assert!(["provider", "cause", "call", "state", "result", "le"].contains(&label), "{line}");
+            assert!(["provider", "cause", "call", "stage", "state", "result", "le"].contains(&label), "{line}");
         }
         assert!(!line.contains("/USD"), "{line}");
     }

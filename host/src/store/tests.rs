@@ -1,6 +1,7 @@
 //! Which observation counts, whose slot it is, and that no reader sees half a write.
 
 use super::*;
+use crate::observation::{Decimal, Observation};
 
 /// `value`, and `@time` in nanoseconds, `#sequence` where given.
 fn observation(text: &str) -> Observation {
@@ -63,7 +64,7 @@ fn check_succession(steps: &[&str], expected: &str, note: Note) {
             None => provider.serve(if *step == "+" { 2 } else { 1 }),
             Some((who, what)) => {
                 let number = ["s", "h", "x"].iter().position(|known| *known == who).expect("a writer") as u64 + 1;
-                let receipt = provider.receipt_of(number, number);
+                let receipt = provider.receipt_of(number, number, Instant::now());
                 match what {
                     "unchanged" => drop(slot.confirm(receipt)),
                     "rejected" => slot.note(receipt.writer, Note::Rejected, what, Unless::Never),
@@ -74,7 +75,7 @@ fn check_succession(steps: &[&str], expected: &str, note: Note) {
     }
     let held = provider.read("a").and_then(|r| r.held).expect("something was written");
     assert_eq!(held.value, observation(expected).value, "{steps:?}");
-    assert_eq!(slot.note.load(Ordering::Relaxed), note as u8, "{steps:?}");
+    assert_eq!(slot.noted(), note, "{steps:?}");
 }
 
 #[test]
@@ -134,8 +135,10 @@ fn no_id_that_had_data_loses_it() {
                     // Whoever ever ran may still write.
                     let writer = 1 + below(last);
                     let time = step - i64::try_from(below(5)).expect("small");
-                    let written =
-                        slot.write(observation(&format!("{step}@{time}")), provider.receipt_of(writer, writer));
+                    let written = slot.write(
+                        observation(&format!("{step}@{time}")),
+                        provider.receipt_of(writer, writer, Instant::now()),
+                    );
                     if ![Some(serving), heir].contains(&Some(writer)) {
                         assert_eq!(written, Written::Late, "seed {seed}, step {step}");
                     }

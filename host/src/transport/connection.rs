@@ -15,13 +15,14 @@ use tokio_tungstenite::tungstenite::Message;
 use super::Wanted;
 use super::http::{HttpClient, admit_filled};
 use super::inflate::inflate;
-use super::intake::{Intake, context};
+use super::intake::{Intake, context, context_at};
 use super::limiter::{Limiter, OriginLimits};
 use super::link::{Happened, Link};
 use super::network::Network;
 use super::outbox::Outbox;
 use super::places::{Places, least_wait, trouble};
-use super::websocket::{DialLimits, End, Heard, Socket, SocketLimits, dial};
+use super::stages::Stages;
+use super::websocket::{Batch, DialLimits, End, Heard, Socket, SocketLimits, dial};
 use crate::codec::{
     CodecError, Endpoint, Event, Frame, Incoming, OpenCodec, Reconnect, Refusal, Response, Step, Subscription,
     WebSocketCodec,
@@ -44,9 +45,6 @@ const MAX_FETCHES: usize = 8;
 
 /// How long a polite goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);
-
-/// One call in this many is timed: a clock reading costs as much as a tenth of a small call.
-const SAMPLE: u64 = 16;
 
 /// Everything a slot needs.
 pub(crate) struct SessionSetup<O> {
@@ -118,7 +116,6 @@ pub(super) struct Connection<O: OpenCodec> {
     /// Whether useful data came on this connection.
     useful: bool,
     last_end: Option<(String, Instant)>,
-    calls: u64,
 }
 
 impl<O: OpenCodec> Connection<O> {
@@ -142,7 +139,6 @@ impl<O: OpenCodec> Connection<O> {
             place: None,
             useful: false,
             last_end: None,
-            calls: 0,
             setup,
         }
     }
@@ -212,7 +208,7 @@ impl<O: OpenCodec> Connection<O> {
 
     /// Which ids have been silent for too long: each is asked for anew, or costs the connection.
     pub(super) fn check_silence(&mut self) {
-        let clock = self.intake.receipt().monotonic;
+        let clock = self.intake.receipt(Instant::now()).monotonic;
         let mut silent = BTreeSet::new();
         for key in self.session.keys() {
             match self.session.subscription(key) {
@@ -364,7 +360,7 @@ impl<O: OpenCodec> Connection<O> {
             (Happened::Heard(heard), link) => {
                 self.link = link;
                 match heard {
-                    Heard::Messages(messages) => self.receive(messages).await,
+                    Heard::Messages(batch) => self.receive(batch).await,
                     Heard::Ended(end) => self.ended = Some(end),
                 }
             }
@@ -374,9 +370,10 @@ impl<O: OpenCodec> Connection<O> {
     }
 
     /// The message path: what arrived, through the codec, into the store.
-    async fn receive(&mut self, messages: Vec<Message>) {
-        let receipt = self.intake.receipt();
-        self.session.handle_received(now());
+    async fn receive(&mut self, Batch { messages, reading }: Batch) {
+        let arrived = Instant::now();
+        let receipt = self.intake.receipt(arrived);
+        self.session.handle_received(arrived.into_std());
         let Link::Up { codec, origin, .. } = &mut self.link else { return };
         let metrics = &self.setup.status.metrics;
         let mut unpacked = Vec::new();
@@ -425,13 +422,15 @@ impl<O: OpenCodec> Connection<O> {
         if frames.is_empty() {
             return;
         }
-        self.calls += 1;
-        let context = context();
+        let mut stages = reading.map(|socket| Stages::new(frames.len(), socket, arrived));
+        let context = context_at(receipt.at);
         self.recorder.frames(context, &frames);
-        let timed = (self.calls % SAMPLE == 1).then(Instant::now);
+        if let Some(stages) = &mut stages {
+            stages.unpacked();
+        }
         let result = codec.handle_messages(context, &frames).await;
-        if let Some(started) = timed {
-            metrics.call(Call::HandleMessages, started.elapsed());
+        if let Some(stages) = &mut stages {
+            metrics.call(Call::HandleMessages, stages.parsed());
         }
         match result {
             Ok(events) => {
@@ -448,6 +447,9 @@ impl<O: OpenCodec> Connection<O> {
                     self.intake.note(&self.session.keys(), Note::Unresolved, &reason);
                 }
                 self.intake.flush();
+                if let Some(stages) = stages {
+                    self.setup.status.metrics.stages(&stages.stored());
+                }
             }
             Err(error) => {
                 let input = Input::frames(&frames);
@@ -524,7 +526,7 @@ impl<O: OpenCodec> Connection<O> {
             self.setup.status.metrics.call(Call::Subscribe, started.elapsed());
             let rejections = match result {
                 Ok(frames) => {
-                    let clock = self.intake.receipt().monotonic;
+                    let clock = self.intake.receipt(Instant::now()).monotonic;
                     for subscription in &asked {
                         let again = self.asked.contains_key(&subscription.key);
                         self.intake.asked(subscription.key, again, clock);
@@ -590,6 +592,10 @@ impl<O: OpenCodec> Connection<O> {
 
     fn send_due(&mut self) {
         let Link::Up { origin, socket, .. } = &mut self.link else { return };
+        // On the message path there is nothing to send.
+        if self.outbox.is_empty() && socket.write_deadline().is_none() {
+            return;
+        }
         let now = Instant::now();
         match self.outbox.send_due(&mut self.limiter, origin, socket, now).and_then(|sent| {
             self.setup.status.metrics.frames_sent.inc_by(sent);

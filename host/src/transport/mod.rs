@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::observation::Key;
 use crate::store::SlotTable;
 
+mod alarm;
 mod api_client;
 mod connection;
 mod data_url;
@@ -27,6 +28,7 @@ mod outbox;
 mod places;
 mod poller;
 mod session;
+mod stages;
 mod tls;
 mod validators;
 mod websocket;

@@ -41,6 +41,10 @@ impl Outbox {
         Ok(())
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.subscriptions.is_empty()
+    }
+
     pub(super) fn has_subscriptions(&self) -> bool {
         !self.subscriptions.is_empty()
     }

@@ -421,7 +421,7 @@ impl<O: OpenCodec> Poller<O> {
         self.setup.status.metrics.request("not-modified");
         tally.answered += 1;
         tally.served = true;
-        let receipt = self.intake.receipt();
+        let receipt = self.intake.receipt(Instant::now());
         for key in &planned.keys {
             tally.decided.insert(*key);
             if self.intake.holds_own(*key) {
@@ -462,7 +462,7 @@ impl<O: OpenCodec> Poller<O> {
             _ if busy => "told-to-wait",
             _ => "status",
         });
-        let receipt = self.intake.receipt();
+        let receipt = self.intake.receipt(Instant::now());
         let parsed = match self.codec().await {
             Ok(codec) => {
                 let started = Instant::now();

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::alarm::Alarm;
 pub(crate) use super::connection::SessionSetup;
 use super::connection::{Connection, now};
 use super::link::Happened;
@@ -47,49 +48,49 @@ pub(crate) async fn run<O: OpenCodec>(
         serving: Connection::new(setup.clone(), session, first.table),
         setup,
         successor: None,
+        alarm: Alarm::new(),
         goodbyes: JoinSet::new(),
         check_at: Instant::now(),
         phase: ("waiting", Instant::now()),
         published: None,
     };
     let mut stopping = false;
-    loop {
-        slot.settle(stopping).await;
-        slot.publish();
-        if slot.serving.session.phase() == Phase::Stopped {
-            break;
-        }
-        let wake = slot.wake_at();
-        tokio::select! {
-            biased;
-            () = stopped(&mut stop), if !stopping => {
+    // Beginning to wait for an order costs as much as a small parse, so one wait lasts over many messages.
+    while let Some(order) = slot.run(stopping, order(&mut stop, &mut wanted, &mut rotate, stopping)).await {
+        match order {
+            Order::Stop => {
                 stopping = true;
                 slot.stop();
             }
-            changed = wanted.changed(), if !stopping => match changed {
-                Ok(()) => slot.take_wanted(&wanted.borrow_and_update()),
-                Err(_) => {
-                    stopping = true;
-                    slot.stop();
-                }
-            },
-            Ok(()) = rotate.changed(), if !stopping => slot.serving.session.rotate(now()),
-            happened = next_of(&mut slot.successor) => {
-                if let Some(overlap) = &mut slot.successor {
-                    overlap.connection.handle(happened).await;
-                }
-            }
-            happened = slot.serving.next() => slot.serving.handle(happened).await,
-            () = sleep_until(wake) => {}
+            Order::Wanted => slot.take_wanted(&wanted.borrow_and_update()),
+            Order::Rotate => slot.serving.session.rotate(now()),
         }
     }
     while slot.goodbyes.join_next().await.is_some() {}
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
+/// What a slot is told from outside.
+enum Order {
+    Stop,
+    Wanted,
+    Rotate,
+}
+
+/// Waits for the next order. May be dropped and called again.
+async fn order(
+    stop: &mut watch::Receiver<bool>,
+    wanted: &mut watch::Receiver<Wanted>,
+    rotate: &mut watch::Receiver<u64>,
+    stopping: bool,
+) -> Order {
+    if stopping {
+        return std::future::pending().await;
+    }
+    tokio::select! {
+        biased;
+        () = stopped(stop) => Order::Stop,
+        changed = wanted.changed() => if changed.is_ok() { Order::Wanted } else { Order::Stop },
+        Ok(()) = rotate.changed() => Order::Rotate,
     }
 }
 
@@ -104,6 +105,7 @@ struct Slot<O: OpenCodec> {
     setup: Arc<SessionSetup<O>>,
     serving: Connection<O>,
     successor: Option<Overlap<O>>,
+    alarm: Alarm,
     /// Connections that were replaced and say goodbye, each within [`GOODBYE`].
     goodbyes: JoinSet<()>,
     /// When to look for silent ids again.
@@ -122,6 +124,30 @@ struct Overlap<O: OpenCodec> {
 }
 
 impl<O: OpenCodec> Slot<O> {
+    /// Serves until it is given an order; `None`: until it has stopped.
+    async fn run(&mut self, stopping: bool, order: impl Future<Output = Order>) -> Option<Order> {
+        let mut order = std::pin::pin!(order);
+        loop {
+            self.settle(stopping).await;
+            self.publish();
+            if self.serving.session.phase() == Phase::Stopped {
+                return None;
+            }
+            self.alarm.set(self.wake_at());
+            tokio::select! {
+                biased;
+                order = &mut order => return Some(order),
+                happened = next_of(&mut self.successor) => {
+                    if let Some(overlap) = &mut self.successor {
+                        overlap.connection.handle(happened).await;
+                    }
+                }
+                happened = self.serving.next() => self.serving.handle(happened).await,
+                () = self.alarm.rings() => {}
+            }
+        }
+    }
+
     fn take_wanted(&mut self, wanted: &Wanted) {
         self.serving.take_wanted(wanted);
         if let Some(overlap) = &mut self.successor {
@@ -182,7 +208,7 @@ impl<O: OpenCodec> Slot<O> {
         if !new.session.is_settled() {
             overlap.settled = None;
         } else if overlap.settled.is_none() {
-            overlap.settled = Some((Instant::now(), new.intake.receipt().monotonic));
+            overlap.settled = Some((Instant::now(), new.intake.receipt(Instant::now()).monotonic));
         }
         // Should it be lost now, nobody misses it.
         self.serving.intake.set_quiet(overlap.settled.is_some());

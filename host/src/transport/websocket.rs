@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
 use futures_util::{Sink, Stream};
@@ -188,6 +188,7 @@ pub(super) async fn dial(
         MaybeTlsStream::Plain(stream)
     };
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER)
         .max_message_size(Some(limits.max_message))
         .max_frame_size(Some(limits.max_message))
         .max_write_buffer_size(MAX_UNSENT);
@@ -197,7 +198,7 @@ pub(super) async fn dial(
     };
     let stage = "the WebSocket handshake did not end in time";
     let (stream, _) = within(steps.handshake, stage, "handshake_timeout_ms", shaking).await?;
-    Ok(Socket { stream, limits, unsent_since: None, ended: None })
+    Ok(Socket { stream, limits, unsent_since: None, ended: None, drained: false, batches: 0 })
 }
 
 fn request(admitted: &Admitted, endpoint: &Endpoint, secrets: &Secrets) -> Result<Request, End> {
@@ -257,10 +258,24 @@ async fn connect(admitted: &Admitted, network: &Network) -> Result<TcpStream, En
 
 /// What a socket has to say.
 pub(super) enum Heard {
-    /// Messages that were waiting, oldest first; pings and pongs are among them.
-    Messages(Vec<Message>),
+    Messages(Batch),
     Ended(End),
 }
+
+/// Messages that were waiting.
+pub(super) struct Batch {
+    /// Oldest first; pings and pongs are among them.
+    pub(super) messages: Vec<Message>,
+    /// How long it took to read them, for one batch in [`SAMPLE`].
+    pub(super) reading: Option<Duration>,
+}
+
+/// One batch in this many is timed: a clock reading costs as much as a tenth of a small call.
+const SAMPLE: u64 = 16;
+
+/// What one read may bring. The WebSocket library fills its buffer with zeros before each read: a large one would cost a
+/// lone frame more than everything else together, and each quiet connection as much memory.
+const READ_BUFFER: usize = 8 << 10;
 
 /// Most messages and bytes of one batch: what one plugin call is handed.
 const MAX_BATCH: usize = 256;
@@ -277,6 +292,9 @@ pub(super) struct Socket {
     unsent_since: Option<Instant>,
     /// It ended behind messages that are still to be handed out.
     ended: Option<End>,
+    /// Everything that had arrived was read.
+    drained: bool,
+    batches: u64,
 }
 
 impl Socket {
@@ -312,6 +330,12 @@ impl Socket {
             return Heard::Ended(end);
         }
         std::future::poll_fn(|task| {
+            // To ask the WebSocket library costs a read and what it does before each.
+            if self.drained && self.unsent_since.is_none() && self.poll_readable(task).is_pending() {
+                return Poll::Pending;
+            }
+            self.drained = false;
+            let started = self.batches.is_multiple_of(SAMPLE).then(Instant::now);
             // Before reading: a venue that never pauses must not hold up what we have to say, and reading may use up what
             // the runtime grants a task in one go. An error comes again below, behind what can still be read.
             if self.unsent_since.is_some()
@@ -341,7 +365,10 @@ impl Socket {
                     }
                     Poll::Ready(Some(Err(error))) => break Some(end_of(error, max)),
                     Poll::Ready(None) => break Some(End::Closed(" without a close frame".to_owned())),
-                    Poll::Pending => break None,
+                    Poll::Pending => {
+                        self.drained = true;
+                        break None;
+                    }
                 }
             };
             // The answers to pings.
@@ -354,7 +381,9 @@ impl Socket {
             }
             if !messages.is_empty() {
                 self.ended = end;
-                return Poll::Ready(Heard::Messages(messages));
+                self.batches += 1;
+                let reading = started.map(|started| started.elapsed());
+                return Poll::Ready(Heard::Messages(Batch { messages, reading }));
             }
             match end {
                 Some(end) => Poll::Ready(Heard::Ended(end)),
@@ -362,6 +391,16 @@ impl Socket {
             }
         })
         .await
+    }
+
+    /// Whether the system has something to read. An error is for whoever reads to find.
+    fn poll_readable(&self, task: &mut Task<'_>) -> Poll<()> {
+        let stream = match self.stream.get_ref() {
+            MaybeTlsStream::Plain(stream) => stream,
+            MaybeTlsStream::Rustls(stream) => stream.get_ref().0,
+            _ => return Poll::Ready(()),
+        };
+        stream.poll_read_ready(task).map(drop)
     }
 
     /// Says goodbye, within `patience`.
