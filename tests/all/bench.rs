@@ -38,6 +38,9 @@ fn every_frame_of_a_benchmark_is_counted() {
     let expected =
         loads.iter().flat_map(|load| ["nothing", "native", "plugin"].map(|reader| format!("{load} {reader}")));
     assert_eq!(found, expected.collect::<Vec<_>>());
+    for stage in ["socket", "unpack and record", "codec", "store"] {
+        assert!(report["stages_ns_per_frame"]["plugin"][stage].is_f64(), "{report}");
+    }
     let ratios = report["ratios"].as_array().expect("a list");
     assert!(ratios.len() == 5 && ratios.iter().all(|ratio| ratio["plugin_to_native"].is_f64()), "{ratios:?}");
 }

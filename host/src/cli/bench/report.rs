@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::codec::Reader;
 use super::side::{Load, Run};
+use crate::metrics::StageTimes;
 
 /// At most this much of native code's processor time, by load.
 fn cpu_target(load: Load) -> f64 {
@@ -76,14 +78,18 @@ impl Rounds {
         self.ratio(load, |summary| Some(summary.latency_ns?[1] as f64))
     }
 
-    /// Where a frame's processor time goes under full load, as differences of readers.
-    fn stages(&self) -> Option<[(&'static str, f64); 3]> {
-        let cpu = |reader| Some(self.summary(Load::Full, reader)?.cpu_ns);
-        let (null, native, plugin) = (cpu(Reader::Null)?, cpu(Reader::Native)?, cpu(Reader::Plugin)?);
+    /// Where a frame's time goes under full load, in nanoseconds by the clock.
+    fn stages(&self, reader: Reader) -> Option<[(&'static str, f64); 4]> {
+        let runs = self.0.get(&(Load::Full, reader))?;
+        let stage = |of: fn(&StageTimes) -> Duration| {
+            let timed = runs.iter().map(|run| &run.stages).filter(|stages| stages.frames > 0);
+            median(timed.map(|stages| of(stages).as_nanos() as f64 / stages.frames as f64).collect())
+        };
         Some([
-            ("socket and host", null),
-            ("native codec and store", native - null),
-            ("plugin and store", plugin - null),
+            ("socket", stage(|stages| stages.socket)?),
+            ("unpack and record", stage(|stages| stages.unpack)?),
+            ("codec", stage(|stages| stages.plugin)?),
+            ("store", stage(|stages| stages.store)?),
         ])
     }
 
@@ -111,11 +117,14 @@ impl Rounds {
                 json!({ "load": load.name(), "what": what, "plugin_to_native": hundredths(ratio), "target": target })
             })
         });
-        let stages = self.stages().into_iter().flatten().map(|(name, nanos)| (name, nanos.round()));
+        let stages = Reader::ALL.into_iter().filter_map(|reader| {
+            let stages = self.stages(reader)?.map(|(name, nanos)| (name, nanos.round()));
+            Some((reader.name(), BTreeMap::from(stages)))
+        });
         json!({
             "runs": runs.collect::<Vec<_>>(),
             "ratios": ratios.collect::<Vec<_>>(),
-            "cpu_ns_per_frame_by_difference": stages.collect::<BTreeMap<_, _>>(),
+            "stages_ns_per_frame": stages.collect::<BTreeMap<_, _>>(),
             "memory": memory.map(|memory| json!({
                 "resident_bytes": memory.resident,
                 "per_connection_bytes": memory.per_connection, "per_connection_target": CONNECTION_TARGET,
@@ -169,9 +178,10 @@ impl Rounds {
                 }
             }
         }
-        if let Some(stages) = self.stages() {
+        for reader in [Reader::Native, Reader::Plugin] {
+            let Some(stages) = self.stages(reader) else { continue };
             let stages = stages.map(|(name, nanos)| format!("{name} {nanos:.0}"));
-            writeln!(out, "CPU ns a frame, by difference: {}", stages.join(", "))?;
+            writeln!(out, "{}, as fast as it is read, ns a frame: {}", reader.name(), stages.join(", "))?;
         }
         if let Some(memory) = memory {
             let kib = |bytes: u64| bytes as f64 / 1024.0;

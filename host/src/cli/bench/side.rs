@@ -11,6 +11,7 @@ use super::codec::{Open, Reader, Watch};
 use super::usage;
 use super::venue::Venue;
 use crate::config::{Config, ProviderConfig};
+use crate::metrics::StageTimes;
 use crate::plugin::Plugin;
 use crate::provider::Provider;
 use crate::status::Status;
@@ -50,6 +51,8 @@ pub(super) struct Run {
     pub(super) stored: u64,
     pub(super) took: Duration,
     pub(super) cpu: Duration,
+    /// Of the batches that were timed.
+    pub(super) stages: StageTimes,
     /// Nanoseconds from sent to read, in ascending order; none where nobody reads.
     pub(super) latencies: Vec<u64>,
 }
@@ -114,6 +117,7 @@ impl Side {
     pub(super) fn run(&self, venue: &mut Venue, load: Load, frames: usize, rate: usize) -> Result<Run, String> {
         let metrics = &self.provider.status().metrics;
         let before = (metrics.frames_received.get(), metrics.counts().good);
+        let stages = metrics.stage_times();
         if load != Load::Full {
             self.watch.start(frames);
         }
@@ -133,11 +137,22 @@ impl Side {
         let mut latencies = self.watch.stop();
         latencies.sort_unstable();
         let (received, stored) = counted();
-        Ok(Run { sent, received, stored, took, cpu, latencies })
+        let stages = since(stages, metrics.stage_times());
+        Ok(Run { sent, received, stored, took, cpu, stages, latencies })
     }
 
     pub(super) fn stop(self) {
         Handle::current().block_on(self.provider.stop("measured"));
+    }
+}
+
+fn since(before: StageTimes, now: StageTimes) -> StageTimes {
+    StageTimes {
+        frames: now.frames - before.frames,
+        socket: now.socket - before.socket,
+        unpack: now.unpack - before.unpack,
+        plugin: now.plugin - before.plugin,
+        store: now.store - before.store,
     }
 }
 
