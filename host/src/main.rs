@@ -44,6 +44,46 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         plugins: Option<PathBuf>,
     },
+    /// Measures what frames cost on this machine, with the plugin and with native code in its place. Needs no network.
+    #[cfg(all(feature = "demo", unix))]
+    #[command(args_conflicts_with_subcommands = true)]
+    Bench {
+        #[command(subcommand)]
+        scale: Option<Scale>,
+        /// Frames of each reader in each round, as fast as they are read.
+        #[arg(long, default_value_t = 200_000)]
+        frames: usize,
+        /// Frames a second, one or ten at a time: a second long, or shorter where FRAMES are fewer.
+        #[arg(long, default_value_t = 10_000)]
+        rate: usize,
+        /// How often everything is measured; medians are shown.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        #[arg(long, default_value_t = 1)]
+        connections: usize,
+        /// Over all connections.
+        #[arg(long, default_value_t = 1)]
+        ids: usize,
+        #[arg(long)]
+        json: bool,
+        /// Compiled plugins to use; built from the source tree when left out.
+        #[arg(long, value_name = "DIR")]
+        plugins: Option<PathBuf>,
+    },
+    /// The simulated venue, for the benchmark that starts this.
+    #[cfg(all(feature = "demo", unix))]
+    #[command(hide = true)]
+    BenchVenue,
+    /// One step of `bench scale`.
+    #[cfg(all(feature = "demo", unix))]
+    #[command(hide = true)]
+    BenchStep {
+        directory: PathBuf,
+        connections: usize,
+        rate: usize,
+        #[arg(value_parser = cli::parse_time)]
+        quiet: Duration,
+    },
     /// Checks a configuration and the plugins it names, without connecting anywhere.
     Check {
         #[arg(long, short, default_value = "feedgate.toml")]
@@ -114,6 +154,28 @@ enum Command {
     },
     /// Prints a completion script for a shell.
     Completions { shell: clap_complete::Shell },
+}
+
+#[cfg(all(feature = "demo", unix))]
+#[derive(Subcommand)]
+enum Scale {
+    /// Measures a daemon with 50 plugins and ever more connections: processor time, memory, latency, reconnects.
+    Scale {
+        /// How many, each with ten ids.
+        #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 1_000])]
+        connections: Vec<usize>,
+        /// Frames a second, over all connections.
+        #[arg(long, default_value_t = 10_000)]
+        rate: usize,
+        /// How long to watch connections on which nothing comes.
+        #[arg(long, value_name = "TIME", default_value = "10s", value_parser = cli::parse_time)]
+        quiet: Duration,
+        #[arg(long)]
+        json: bool,
+        /// Compiled plugins to use; built from the source tree when left out.
+        #[arg(long, value_name = "DIR")]
+        plugins: Option<PathBuf>,
+    },
 }
 
 #[derive(Args)]
@@ -261,6 +323,10 @@ fn main() -> ExitCode {
     if let Command::CompilePlugin { bytes, memory, seconds } = cli.command {
         return feedgate::plugin::compile_plugin(bytes, memory, seconds);
     }
+    #[cfg(all(feature = "demo", unix))]
+    if let Command::BenchVenue = cli.command {
+        return cli::bench::venue();
+    }
     let logs = cli::Logs { filter: cli.log, json: cli.log_json };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -279,6 +345,22 @@ async fn run(command: Command, logs: cli::Logs) -> ExitCode {
         Command::Demo { time, json, plugins } => {
             cli::demo::demo(cli::demo::Demo { limit: time, json, plugins }, &logs).await
         }
+        #[cfg(all(feature = "demo", unix))]
+        Command::Bench { scale: Some(Scale::Scale { connections, rate, quiet, json, plugins }), .. } => {
+            cli::bench::scale(cli::bench::Scale { connections, rate, quiet, json, plugins }, &logs).await
+        }
+        #[cfg(all(feature = "demo", unix))]
+        Command::BenchStep { directory, connections, rate, quiet } => {
+            cli::bench::step(cli::bench::StepAsked { directory, connections, rate, quiet }, &logs).await
+        }
+        #[cfg(all(feature = "demo", unix))]
+        Command::Bench { frames, rate, rounds, connections, ids, json, plugins, scale: None } => {
+            let asked = cli::bench::Bench { frames, rate, rounds, connections, ids, json, plugins };
+            cli::bench::bench(asked, &logs).await
+        }
+        // `main` has done it.
+        #[cfg(all(feature = "demo", unix))]
+        Command::BenchVenue => ExitCode::FAILURE,
         Command::Check { config, json } => {
             logs.start("warn");
             cli::check::check(&config, json)

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::codec::OpenCodec;
 use crate::config::{ProviderConfig, Transport};
 use crate::description::{Bucket, Description};
 use crate::faults::FaultLog;
@@ -46,12 +47,12 @@ const DEFAULT_MAX_AGE: Duration = Duration::from_secs(60);
 /// Nothing at all for this long, and a connection is dead, where the plugin does not say.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A running provider.
+/// A running provider. Its codecs are its plugin's, where nobody puts others in their place.
 #[derive(Debug)]
-pub struct Provider {
+pub struct Provider<O = Configured> {
     plugin: Plugin,
     config: ProviderConfig,
-    parts: Parts,
+    parts: Parts<O>,
     websocket: bool,
     http: bool,
     ids: Vec<(Arc<str>, Duration)>,
@@ -73,8 +74,8 @@ pub struct Provider {
 
 /// What all tasks of a provider share.
 #[derive(Clone, Debug)]
-struct Parts {
-    open: Configured,
+struct Parts<O> {
+    open: O,
     slots: Arc<ProviderSlots>,
     status: Arc<ProviderStatus>,
     faults: Arc<FaultLog>,
@@ -98,6 +99,21 @@ impl Provider {
         status: &Status,
         origins: Arc<OriginLimits>,
     ) -> Result<Self, String> {
+        Self::with_codec(name, plugin, config, status, origins, |codec| codec)
+    }
+}
+
+impl<O: OpenCodec + Clone> Provider<O> {
+    /// As [`Provider::new`], with other codecs in place of the plugin's, which still describes itself and the venue: for
+    /// measuring what the plugin's cost.
+    pub fn with_codec(
+        name: &str,
+        plugin: Plugin,
+        config: ProviderConfig,
+        status: &Status,
+        origins: Arc<OriginLimits>,
+        codec: impl FnOnce(Configured) -> O,
+    ) -> Result<Self, String> {
         let description = plugin.description();
         let (websocket, http) = transports(&plugin, &config)?;
         check_limits(&plugin, &config)?;
@@ -114,7 +130,7 @@ impl Provider {
             HttpClient::new(grants.clone(), secrets.clone(), places.clone(), origins.clone(), &network, max_body)?;
         let slots = status.store.provider(name);
         let parts = Parts {
-            open: plugin.configured(name.into(), config.settings.clone()).redacting(secrets.clone()),
+            open: codec(plugin.configured(name.into(), config.settings.clone()).redacting(secrets.clone())),
             faults: Arc::default(),
             status: status.detached(name),
             buckets: description.buckets.iter().chain(&config.limits).copied().collect(),
@@ -233,7 +249,7 @@ impl Provider {
     }
 
     /// Its plugin with its settings.
-    pub fn open(&self) -> &Configured {
+    pub fn open(&self) -> &O {
         &self.parts.open
     }
 
@@ -339,7 +355,7 @@ impl Provider {
         self.rotate.send_modify(|count| *count += 1);
     }
 
-    fn session(&self, number: usize) -> SessionSetup<Configured> {
+    fn session(&self, number: usize) -> SessionSetup<O> {
         let Parts { open, slots, status, faults, client, network, grants, secrets, buckets, places, origins, tapes } =
             self.parts.clone();
         let description = self.plugin.description();

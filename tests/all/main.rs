@@ -9,6 +9,8 @@
 mod support;
 
 mod api;
+#[cfg(unix)]
+mod bench;
 mod cli;
 mod compile;
 mod config;

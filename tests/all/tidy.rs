@@ -168,6 +168,7 @@ fn the_readme_shows_commands_that_exist() {
     for command in [
         "run",
         "demo",
+        "bench",
         "check",
         "get",
         "watch",

@@ -5,7 +5,8 @@
 //! [`Stats`]; `venues` holds one pure protocol a file; `http` and `shell` are the sockets,
 //! written once; `market` is where the prices come from; [`ScriptedWs`] and [`ScriptedHttp`] are
 //! servers whose whole behaviour a test writes by hand; [`ScriptedProxy`] stands before them.
-//! [`native`] is apart: the parsers that benchmarks compare plugins with.
+//! [`native`] and [`load`] are apart: the parsers that benchmarks compare plugins with, and the venue
+//! of `feedgate bench`.
 //!
 //! Nothing here knows the host: the black-box tests and the `demo` command meet it over TCP only.
 
@@ -13,6 +14,8 @@ mod clock;
 mod fault;
 mod http;
 mod limit;
+#[cfg(unix)]
+pub mod load;
 mod market;
 pub mod native;
 mod proxy;

@@ -257,7 +257,7 @@ async fn api_address() -> String {
 }
 
 /// The compiled plugins: those in `plugins`, or what the source tree builds.
-fn compiled(plugins: Option<&Path>) -> Result<Vec<PathBuf>, String> {
+pub(super) fn compiled(plugins: Option<&Path>) -> Result<Vec<PathBuf>, String> {
     if let Some(directory) = plugins {
         let entries = std::fs::read_dir(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
         let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();

@@ -22,6 +22,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::api::Done;
 use crate::transport::ApiError;
 
+#[cfg(all(feature = "demo", unix))]
+pub mod bench;
 pub mod builds;
 pub mod check;
 #[cfg(feature = "demo")]
