@@ -12,6 +12,7 @@ mod api;
 mod cli;
 mod compile;
 mod config;
+mod cost;
 mod faults;
 mod feeds;
 mod fuzz;
