@@ -65,6 +65,17 @@ pub fn build(directory: &Path, mut say: impl FnMut(&str)) -> Result<Vec<PathBuf>
     Ok(built)
 }
 
+/// The compiler that [`build`] has used: its release and that of its LLVM, which decide what code comes out.
+pub fn compiler(directory: &Path) -> Result<String, BuildError> {
+    let program = match toolchain(directory, &mut |_| ())? {
+        Toolchain::Rustup => PathBuf::from("rustc"),
+        Toolchain::Debian { rustc, .. } => rustc,
+    };
+    let said = ask(command(&program.to_string_lossy(), directory).arg("-vV")).ok_or(BuildError::NoToolchain)?;
+    let field = |name: &str| said.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("unknown");
+    Ok(format!("rustc {}, LLVM {}", field("release: "), field("LLVM version: ")))
+}
+
 enum Toolchain {
     Rustup,
     Debian { rustc: PathBuf, linker: PathBuf },

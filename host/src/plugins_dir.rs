@@ -128,7 +128,7 @@ fn read_opened(file: io::Result<File>, max: usize) -> Result<Vec<u8>, LoadError>
     if size > max as u64 {
         return Err(too_large(size));
     }
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(size).map_or(0, |size| size + 1));
     // The file may grow while it is read.
     file.take(max as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() > max { Err(too_large(bytes.len() as u64)) } else { Ok(bytes) }

@@ -39,6 +39,29 @@ pub enum ReplayError {
     Settings(Death),
 }
 
+/// What reading took, counted where the plugin is of a metered engine.
+#[derive(Copy, Clone, Default, PartialEq, Eq, Debug)]
+pub struct Cost {
+    /// Frames and answers that brought values; others do not count.
+    pub frames: u64,
+    /// What the plugin executed for them.
+    pub instructions: u64,
+}
+
+impl Cost {
+    fn add(&mut self, before: Option<u64>, after: Option<u64>) {
+        if let (Some(before), Some(after)) = (before, after) {
+            self.frames += 1;
+            self.instructions += after - before;
+        }
+    }
+
+    /// `None` where nothing was counted.
+    pub fn per_frame(&self) -> Option<u64> {
+        self.instructions.checked_div(self.frames)
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(tag = "t", rename_all = "lowercase")]
 enum Record {
@@ -103,7 +126,7 @@ pub async fn replay(
     ids: &[String],
     settings: &str,
     mut print: impl FnMut(Json),
-) -> Result<(), ReplayError> {
+) -> Result<Cost, ReplayError> {
     let subscriptions = subscriptions(ids);
     let open = plugin.configured(Arc::from("replay"), settings.to_owned());
     if let Err(death @ Death::Settings { .. }) = open.open().await {
@@ -116,6 +139,7 @@ pub async fn replay(
         connections: HashMap::new(),
         poller: None,
         answers: Vec::new(),
+        cost: Cost::default(),
         print: &mut print,
     };
     let mut line = String::new();
@@ -145,7 +169,7 @@ pub async fn replay(
             }
         }
     }
-    Ok(())
+    Ok(replay.cost)
 }
 
 fn subscriptions(ids: &[String]) -> Vec<Subscription> {
@@ -258,6 +282,7 @@ struct Replay<'a> {
     poller: Option<Live>,
     /// Recorded answers so far, for plugins that ask before they connect.
     answers: Vec<(String, Response)>,
+    cost: Cost,
     print: &'a mut dyn FnMut(Json),
 }
 
@@ -405,6 +430,7 @@ impl Replay<'_> {
         let Some(mut live) = self.connections.remove(conn) else { return };
         let context = live.context(ts);
         if let Some(codec) = &mut live.codec {
+            let before = codec.spent();
             let unpacked = unpack(self.plugin, frame);
             let result = match &unpacked {
                 Some(Ok(content)) => {
@@ -419,6 +445,9 @@ impl Replay<'_> {
             };
             match result {
                 Ok(events) => {
+                    if events.iter().any(|event| matches!(event, Event::Observed(_))) {
+                        self.cost.add(before, codec.spent());
+                    }
                     for event in events {
                         let ready = matches!(event, Event::Ready);
                         self.print_event(&at, event);
@@ -508,15 +537,23 @@ impl Replay<'_> {
                     let alike = || planned.iter().find(|planned| same_path(&planned.request.url, &http.url));
                     match exact.or_else(alike) {
                         None => self.event(&at, "skipped", json!({ "url": http.url })),
-                        Some(planned) => match codec.parse_response(parsing, &planned.keys, &response).await {
-                            Ok(outcomes) => self.print_outcomes(&at, &planned.keys, outcomes),
-                            Err(error) => {
-                                dead = self.failed(&at, "parse-response", &error);
-                                for key in &planned.keys {
-                                    self.unresolved(&at, *key, "error", "");
+                        Some(planned) => {
+                            let before = codec.spent();
+                            match codec.parse_response(parsing, &planned.keys, &response).await {
+                                Ok(outcomes) => {
+                                    if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Observed(_))) {
+                                        self.cost.add(before, codec.spent());
+                                    }
+                                    self.print_outcomes(&at, &planned.keys, outcomes);
+                                }
+                                Err(error) => {
+                                    dead = self.failed(&at, "parse-response", &error);
+                                    for key in &planned.keys {
+                                        self.unresolved(&at, *key, "error", "");
+                                    }
                                 }
                             }
-                        },
+                        }
                     }
                 }
                 Err(error) => dead = self.failed(&at, "create-requests", &error),

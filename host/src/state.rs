@@ -41,7 +41,9 @@ impl StateDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         };
-        let mut bytes = Vec::new();
+        // Room for all of it: a file of a megabyte would be moved again and again as it is read.
+        let length = file.metadata()?.len().min(max) + 1;
+        let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
         file.take(max + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > max {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("{name} has more than {max} bytes")));

@@ -14,6 +14,7 @@ mod bench;
 mod cli;
 mod compile;
 mod config;
+mod cost;
 mod faults;
 mod feeds;
 mod fuzz;

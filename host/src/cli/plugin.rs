@@ -1,7 +1,7 @@
 //! `feedgate plugin …`: building, inspecting and replaying plugins, without a daemon.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use serde_json::{Value as Json, json};
@@ -44,7 +44,10 @@ pub fn install(file: &Path, out: &Path) -> Result<String, String> {
 
 /// For a person who looks at one file: it may use what it asks for.
 pub(super) fn load(file: &Path) -> Result<(Engine, Plugin), String> {
-    let engine = Engine::new(PluginLimits::default(), Compiler::default(), None)?;
+    load_into(Engine::new(PluginLimits::default(), Compiler::default(), None)?, file)
+}
+
+fn load_into(engine: Engine, file: &Path) -> Result<(Engine, Plugin), String> {
     let read = plugins_dir::read(file, engine.limits().max_file_bytes);
     let loaded = std::thread::scope(|scope| {
         // A thread of the runtime may not enter another one.
@@ -172,16 +175,29 @@ fn print_report(report: &Json, indent: usize) {
     }
 }
 
+/// What is replayed, and how.
+#[derive(Debug)]
+pub struct Replay {
+    pub plugin: PathBuf,
+    pub recording: PathBuf,
+    pub ids: Vec<String>,
+    pub settings: Option<String>,
+    /// Say what it cost, too.
+    pub cost: bool,
+}
+
 /// Exit code 0 when the whole recording was read, 2 when plugin or recording cannot be.
-pub async fn replay(plugin: &Path, recording: &Path, ids: Vec<String>, settings: Option<String>) -> ExitCode {
-    let (_engine, plugin) = match load(plugin) {
+pub async fn replay(asked: Replay) -> ExitCode {
+    let Replay { plugin, recording, ids, settings, cost } = asked;
+    let metered = || Engine::metered(PluginLimits::default()).and_then(|engine| load_into(engine, &plugin));
+    let (_engine, plugin) = match if cost { metered() } else { load(&plugin) } {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error),
     };
-    let header = replay::open(recording)
+    let header = replay::open(&recording)
         .map_err(replay::ReplayError::from)
         .and_then(|mut lines| replay::header(&mut lines))
-        .and_then(|header| Ok((header, replay::open(recording)?)));
+        .and_then(|header| Ok((header, replay::open(&recording)?)));
     let (header, mut lines) = match header {
         Ok(opened) => opened,
         Err(error) => return fail(&format!("{}: {error}", recording.display())),
@@ -203,7 +219,13 @@ pub async fn replay(plugin: &Path, recording: &Path, ids: Vec<String>, settings:
         return fail("the output cannot be written");
     }
     match replayed {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(counted) => {
+            if let Some(instructions) = counted.per_frame() {
+                let frames = counted.frames;
+                eprintln!("feedgate: {instructions} instructions a frame, over {frames} frames that brought values");
+            }
+            ExitCode::SUCCESS
+        }
         Err(error) => fail(&format!("{}: {error}", recording.display())),
     }
 }

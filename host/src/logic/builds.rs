@@ -124,6 +124,11 @@ impl Builds {
         Self { file: None, builds, pinned }
     }
 
+    /// Whether a restart would leave the same of both.
+    pub fn is_remembered_as(&self, other: &Self) -> bool {
+        (&self.builds, self.pinned) == (&other.builds, other.pinned)
+    }
+
     pub fn all(&self) -> &[Build] {
         &self.builds
     }
@@ -342,12 +347,9 @@ impl Builds {
 
 /// In lower-case digits.
 pub fn hex(digest: &Digest) -> String {
-    digest.iter().fold(String::with_capacity(64), |mut text, byte| {
-        use std::fmt::Write as _;
-        // Into memory: it does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 /// Enough digits for people.

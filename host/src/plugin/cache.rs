@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::ops::Deref;
 use std::time::SystemTime;
 
 use ring::hmac;
@@ -34,6 +35,21 @@ pub(super) struct Cache {
     engine: String,
 }
 
+/// An answer as it lies in its file, behind its tag and its name: moving most of a megabyte would cost.
+#[derive(Debug)]
+pub(super) struct Kept {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Deref for Kept {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[self.start..]
+    }
+}
+
 impl Cache {
     /// Makes the key where there is none that is good.
     pub(super) fn open(state: &StateDir, engine: &wasmtime::Engine) -> io::Result<Self> {
@@ -53,7 +69,7 @@ impl Cache {
     }
 
     /// The answer for a file of this digest; the error says why what is there is not believed.
-    pub(super) fn read(&self, digest: Digest) -> io::Result<Option<Vec<u8>>> {
+    pub(super) fn read(&self, digest: Digest) -> io::Result<Option<Kept>> {
         let name = self.name(digest);
         let path = self.directory.path().join(&name);
         match fs::symlink_metadata(&path) {
@@ -63,17 +79,17 @@ impl Cache {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error),
         }
-        let Some(mut bytes) = self.directory.read(&name, MAX_ANSWER + 1_024)? else { return Ok(None) };
+        let Some(bytes) = self.directory.read(&name, MAX_ANSWER + 1_024)? else { return Ok(None) };
         let (tag, tagged) = bytes.split_at_checked(TAG).ok_or_else(|| invalid("it is cut short"))?;
         hmac::verify(&self.key, tagged, tag).map_err(|_| invalid("its tag is not of this installation's key"))?;
         let head = format!("{name}\n");
         if !tagged.starts_with(head.as_bytes()) {
             return Err(invalid("it is another plugin's"));
         }
-        bytes.drain(..TAG + head.len());
+        let start = TAG + head.len();
         // Only decides who is dropped first.
         let _ = File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
-        Ok(Some(bytes))
+        Ok(Some(Kept { bytes, start }))
     }
 
     /// Keeps an answer, in place of what was there for the same file.

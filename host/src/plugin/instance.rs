@@ -192,6 +192,8 @@ impl PluginInstance {
         let mut store = Store::new(pre.engine(), inside);
         store.limiter(|inside| &mut inside.limiter);
         store.set_hostcall_fuel(limits.max_result_bytes);
+        // Only a metered engine takes any: then what is missing of it was executed.
+        let _ = store.set_fuel(u64::MAX);
         let budget = Budget { time: limits.init, knob: "init_ms" };
         store.set_epoch_deadline(ticks(budget.time));
         // The start functions of a plugin are its code too: they run under the same budget.
@@ -259,6 +261,11 @@ impl PluginInstance {
     /// Bytes of linear memory. It never gets less.
     pub fn memory(&self) -> usize {
         self.store.data().limiter.memory()
+    }
+
+    /// Instructions executed until now, where the engine is metered.
+    pub fn spent(&self) -> Option<u64> {
+        self.store.get_fuel().ok().map(|left| u64::MAX - left)
     }
 
     fn init(&self) -> Budget {

@@ -82,7 +82,7 @@ impl std::str::FromStr for Digest {
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&crate::logic::builds::hex(&self.0))
     }
 }
 
@@ -130,11 +130,17 @@ impl Shared {
     /// Made once. Fails only when this machine cannot run WebAssembly.
     fn get() -> Result<&'static Self, String> {
         static SHARED: OnceLock<Result<Shared, String>> = OnceLock::new();
-        SHARED.get_or_init(Self::new).as_ref().map_err(Clone::clone)
+        SHARED.get_or_init(|| Self::new(&config())).as_ref().map_err(Clone::clone)
     }
 
-    fn new() -> Result<Self, String> {
-        let engine = wasmtime::Engine::new(&config()).map_err(|e| format!("{e:#}"))?;
+    /// As `get`, with code that counts the instructions it executes.
+    fn metered() -> Result<&'static Self, String> {
+        static METERED: OnceLock<Result<Shared, String>> = OnceLock::new();
+        METERED.get_or_init(|| Self::new(config().consume_fuel(true))).as_ref().map_err(Clone::clone)
+    }
+
+    fn new(config: &Config) -> Result<Self, String> {
+        let engine = wasmtime::Engine::new(config).map_err(|e| format!("{e:#}"))?;
         // A thread of its own: a task would not tick while every thread of the runtime is inside a guest. It ends with
         // the process.
         let clock = engine.clone();
@@ -179,7 +185,21 @@ impl fmt::Debug for Engine {
 impl Engine {
     /// Keeps what it has compiled in `state`, if there is one. Fails only when this machine cannot run WebAssembly.
     pub fn new(limits: PluginLimits, compiler: Compiler, state: Option<&StateDir>) -> Result<Self, String> {
-        let shared = Shared::get()?;
+        Self::with(Shared::get()?, limits, compiler, state)
+    }
+
+    /// For measuring: its instances count the instructions they execute, see [`PluginInstance::spent`], which makes them
+    /// slower. Compiles in this process, so it is for plugins of one's own.
+    pub fn metered(limits: PluginLimits) -> Result<Self, String> {
+        Self::with(Shared::metered()?, limits, Compiler::InThisProcess, None)
+    }
+
+    fn with(
+        shared: &'static Shared,
+        limits: PluginLimits,
+        compiler: Compiler,
+        state: Option<&StateDir>,
+    ) -> Result<Self, String> {
         let link = |wasi: bool| -> wasmtime::Result<Linker<instance::Inside>> {
             let mut linker = Linker::new(&shared.engine);
             bindings::Provider::add_to_linker::<_, HasSelf<_>>(&mut linker, |inside| inside)?;
@@ -207,11 +227,10 @@ impl Engine {
 
     /// Checks, compiles, links and describes one file's content. Takes as long as compiling takes: call it off the
     /// runtime's threads, see [`Engine::load_blocking`].
-    async fn load(&self, bytes: &[u8]) -> Result<Plugin, LoadError> {
+    async fn load(&self, digest: Digest, bytes: &[u8]) -> Result<Plugin, LoadError> {
         if bytes.len() > self.limits.max_file_bytes {
             return Err(LoadError::TooLarge { size: bytes.len(), max: self.limits.max_file_bytes });
         }
-        let digest = Digest::of(bytes);
         let compiled = self.compiled(digest, bytes)?;
         let (fit, component) = (&compiled.fit, &compiled.component);
         let exports = exports(component, fit).map_err(LoadError::Compile)?;
@@ -271,11 +290,16 @@ impl Engine {
 
     /// As `load`, for a blocking thread; a panic on hostile bytes is a load error.
     pub fn load_blocking(&self, bytes: &[u8]) -> Result<Plugin, LoadError> {
+        self.load_known(Digest::of(bytes), bytes)
+    }
+
+    /// As `load_blocking`, of bytes whose digest this is: what was compiled of them is found by it.
+    pub(crate) fn load_known(&self, digest: Digest, bytes: &[u8]) -> Result<Plugin, LoadError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| LoadError::Compile(format!("no runtime to load in: {e}")))?;
-        let load = std::panic::AssertUnwindSafe(|| runtime.block_on(self.load(bytes)));
+        let load = std::panic::AssertUnwindSafe(|| runtime.block_on(self.load(digest, bytes)));
         std::panic::catch_unwind(load).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");

@@ -53,7 +53,7 @@ impl Supervisor {
                 // Before it is compiled: what is not trusted is not looked at.
                 let digest = plugin::Digest::of(&bytes);
                 provenance::check(&policy, digest, written, pinned, signatures.as_deref())?;
-                let plugin = engine.load_blocking(&bytes)?;
+                let plugin = engine.load_known(digest, &bytes)?;
                 if let Err(error) = registry.keep(&digest.bytes(), &bytes, signatures.as_deref()) {
                     tracing::warn!(plugin = stem, %error, "this build is not kept: there is no way back to it after a restart");
                 }
@@ -390,7 +390,11 @@ impl Supervisor {
 
     /// Writes down what changed, and forgets what nobody needs.
     pub(super) fn save(&mut self) {
-        if self.saved != self.builds {
+        // Which files lie there is no part of it: a start would write everything anew with each plugin it finds.
+        let same = |((name, builds), (before, saved)): ((&String, &Builds), (&String, &Builds))| {
+            name == before && builds.is_remembered_as(saved)
+        };
+        if self.saved.len() != self.builds.len() || !self.builds.iter().zip(&self.saved).all(same) {
             match self.registry.save(&self.builds) {
                 Ok(()) => self.saved.clone_from(&self.builds),
                 // Tried again at the next look; said once.
