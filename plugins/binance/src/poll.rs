@@ -1,15 +1,14 @@
 //! Polling: one request for many symbols.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
-    json::{Number, object},
+    json::{Item, Number, object, read},
     mid, url,
 };
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use crate::{Binance, Price, impossible};
 
@@ -27,25 +26,26 @@ pub(crate) const MIRRORS: [&str; 6] = [
 /// What of a URL is left for symbols, so that the whole stays below the 2048 bytes that everything on the way takes.
 const ROOM: usize = 1_900;
 
-#[derive(Deserialize)]
-struct Named<'a> {
-    #[serde(borrow)]
-    symbol: Cow<'a, str>,
-}
-
-#[derive(Deserialize)]
-struct LastPrice<'a> {
-    #[serde(borrow)]
-    price: Number<'a>,
-}
-
+/// What either endpoint has of a symbol. A bad price leaves the symbol readable.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct BestPrices<'a> {
+struct Ticker<'a> {
     #[serde(borrow)]
-    bid_price: Number<'a>,
+    symbol: Cow<'a, str>,
     #[serde(borrow)]
-    ask_price: Number<'a>,
+    price: Option<Item<Number<'a>>>,
+    #[serde(borrow)]
+    bid_price: Option<Item<Number<'a>>>,
+    #[serde(borrow)]
+    ask_price: Option<Item<Number<'a>>>,
+}
+
+/// A price that must be there.
+fn given<'t, 'a>(price: &'t Option<Item<Number<'a>>>) -> Result<&'t Number<'a>, Malformed> {
+    match price {
+        Some(Item(price)) => price.as_ref().map_err(Clone::clone),
+        None => Err(Malformed::new("a symbol without its price")),
+    }
 }
 
 #[derive(Deserialize)]
@@ -87,41 +87,40 @@ impl Http for Binance {
         if response.status != 200 || text(response)?.trim_start().starts_with('{') {
             return self.fault(keys, response);
         }
-        let items: Vec<&RawValue> = serde_json::from_str(text(response)?)?;
+        let items: Vec<Item<Ticker<'_>>> = read(text(response)?)?;
         self.batches.passed(keys);
-        let mut outcomes: BTreeMap<Key, Outcome> = BTreeMap::new();
-        for item in items {
-            let Ok(Named { symbol }) = object(item.get()) else {
-                continue;
-            };
-            for &key in self.ids.keys(&symbol) {
-                let outcome = match self.read(item.get()) {
-                    _ if outcomes.contains_key(&key) => {
-                        Outcome::missing(key, Missing::Malformed, "two answers for one symbol")
-                    }
+        // Keys are small: each is an index.
+        let mut outcomes: Vec<Option<Outcome>> = Vec::new();
+        outcomes.resize(keys.iter().max().map_or(0, |&key| key as usize + 1), None);
+        for ticker in items.into_iter().filter_map(|Item(item)| item.ok()) {
+            for &key in self.ids.keys(&ticker.symbol) {
+                let Some(place) = outcomes.get_mut(key as usize) else { continue };
+                let outcome = match self.value(&ticker) {
+                    _ if place.is_some() => Outcome::missing(key, Missing::Malformed, "two answers for one symbol"),
                     Ok(Some(value)) => Outcome::Observed(Observation::new(key, value)),
                     Ok(None) => Outcome::missing(key, Missing::NoValue, "no trades or an empty side of the book"),
                     Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
                 };
-                outcomes.insert(key, outcome);
+                *place = Some(outcome);
             }
         }
         let left_out = |&key: &Key| Outcome::missing(key, Missing::Undecided, "left out of the answer");
-        Ok(keys.iter().map(|key| outcomes.remove(key).unwrap_or_else(|| left_out(key))).collect())
+        let mut take = |key: &Key| outcomes.get_mut(*key as usize).and_then(Option::take);
+        Ok(keys.iter().map(|key| take(key).unwrap_or_else(|| left_out(key))).collect())
     }
 }
 
 impl Binance {
     /// The price in one item of the answer; none where the venue writes zero for want of one.
-    fn read(&self, item: &str) -> Result<Option<Value>, Malformed> {
+    fn value(&self, ticker: &Ticker<'_>) -> Result<Option<Value>, Malformed> {
         let value = match self.price {
-            Price::Last => object::<LastPrice<'_>>(item)?.price.value()?,
+            Price::Last => given(&ticker.price)?.value()?,
             Price::Mid => {
-                let BestPrices { bid_price, ask_price } = object(item)?;
-                if bid_price.value()?.is_zero() || ask_price.value()?.is_zero() {
+                let (bid, ask) = (given(&ticker.bid_price)?, given(&ticker.ask_price)?);
+                if bid.value()?.is_zero() || ask.value()?.is_zero() {
                     return Ok(None);
                 }
-                mid(bid_price.text(), ask_price.text())?
+                mid(bid.text(), ask.text())?
             }
         };
         Ok(Some(value).filter(|value| !value.is_zero()))

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use feedgate_sdk::{
     Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
     WebSocket,
-    json::{Number, object, present},
+    json::{Number, object, present, read},
     log, mid,
     websocket::{Reconnect, Step},
 };
@@ -179,7 +179,7 @@ impl Binance {
     fn event(&self, data: &str, events: &mut Events) -> Result<(), Malformed> {
         if data.starts_with('[') {
             // All markets at once: never asked for.
-            serde_json::from_str::<IgnoredAny>(data)?;
+            read::<IgnoredAny>(data)?;
             return Ok(());
         }
         let kind: Kind<'_> = object(data)?;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use feedgate_sdk::{
     Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
     WebSocket,
-    json::{Number, Object, object},
+    json::{Number, Object, object, read},
     log,
     websocket::{Reconnect, Step},
 };
@@ -146,7 +146,7 @@ impl WebSocket for Bitfinex {
     fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
         let text = frame.text()?;
         if text.starts_with('[') {
-            self.message(&serde_json::from_str::<Vec<&RawValue>>(text)?, events)
+            self.message(&read::<Vec<&RawValue>>(text)?, events)
         } else {
             self.notice(&object(text)?, events);
             Ok(())
@@ -177,7 +177,7 @@ impl Bitfinex {
         if let Some(number) = self.extras.number(payload, extras) {
             self.count(number, events);
         }
-        let channel: u64 = serde_json::from_str(channel.get())?;
+        let channel: u64 = read(channel.get())?;
         // Other channels are not read at all: their arrays mean other things.
         let Some(symbol) = self.channels.get(&channel) else {
             return Ok(());
@@ -187,11 +187,11 @@ impl Bitfinex {
             keys.iter().for_each(|&key| events.unchanged(key));
             return Ok(());
         }
-        let fields: Vec<&RawValue> = serde_json::from_str(payload.get())?;
+        let fields: Vec<&RawValue> = read(payload.get())?;
         if fields.len() < FIELDS {
             return Err(Malformed::new(format!("a ticker of {} fields", fields.len())));
         }
-        let Some(last) = serde_json::from_str::<Option<Number<'_>>>(fields[LAST_PRICE].get())? else {
+        let Some(last) = read::<Option<Number<'_>>>(fields[LAST_PRICE].get())? else {
             return Ok(());
         };
         let value = last.value()?;

@@ -8,7 +8,7 @@ use std::{
 use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Timestamp, Value,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
-    json::{Number, object},
+    json::{Number, object, read},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -93,7 +93,7 @@ impl Http for Bitstamp {
         }
         let wanted: BTreeSet<&str> = keys.iter().filter_map(|&key| self.ids.symbol(key)).collect();
         let mut answers: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for ticker in serde_json::from_str::<Vec<&RawValue>>(body)? {
+        for ticker in read::<Vec<&RawValue>>(body)? {
             // One that has no name is nobody's.
             let Ok(Named { pair, market: name }) = object(ticker.get()) else { continue };
             let Some(name) = name.or(pair).map(|name| market(&name)) else { continue };

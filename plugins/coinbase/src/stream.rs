@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use feedgate_sdk::{
     Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
     WebSocket,
-    json::{Number, Object, object},
+    json::{Item, Number, Object, object, read},
     log, names, rfc3339,
     websocket::Step,
 };
 use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde_json::json;
 
 use crate::{Coinbase, impossible};
 
@@ -24,17 +24,21 @@ struct Message<'a> {
     timestamp: Option<Cow<'a, str>>,
     sequence_num: Option<u64>,
     #[serde(borrow)]
-    events: Option<Vec<&'a RawValue>>,
+    events: Option<Vec<Item<Part<'a>>>>,
     #[serde(borrow, rename = "type")]
     kind: Option<Cow<'a, str>>,
     #[serde(borrow)]
     message: Option<Cow<'a, str>>,
 }
 
+/// What is in a message of either channel.
 #[derive(Deserialize)]
-struct Tickers<'a> {
+struct Part<'a> {
     #[serde(borrow)]
-    tickers: Vec<&'a RawValue>,
+    tickers: Option<Vec<Item<Ticker<'a>>>>,
+    /// The products of each channel.
+    #[serde(borrow)]
+    subscriptions: Option<Object<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -43,13 +47,6 @@ struct Ticker<'a> {
     product_id: Cow<'a, str>,
     #[serde(borrow)]
     price: Option<Number<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Active<'a> {
-    /// The products of each channel.
-    #[serde(borrow)]
-    subscriptions: Object<'a>,
 }
 
 impl WebSocket for Coinbase {
@@ -97,12 +94,13 @@ impl WebSocket for Coinbase {
         match message.channel.as_deref() {
             Some("ticker") => {
                 let time = message.timestamp.ok_or(Malformed::new("a ticker without a timestamp"))?;
-                self.tickers(&parts, rfc3339(&time)?, message.sequence_num, events)?;
+                self.tickers(parts, rfc3339(&time)?, message.sequence_num, events)?;
             }
             Some("heartbeats") => events.alive(),
             Some("subscriptions") => {
-                for part in parts {
-                    self.accepted(&object(part.get())?, events)?;
+                for Item(part) in parts {
+                    let active = part?.subscriptions.ok_or(Malformed::new("no list of subscriptions"))?;
+                    self.accepted(&active, events)?;
                 }
             }
             _ => {}
@@ -125,23 +123,22 @@ impl Coinbase {
     /// Reads every ticker of a message. One that cannot be read does not cost the others.
     fn tickers(
         &self,
-        parts: &[&RawValue],
+        parts: Vec<Item<Part<'_>>>,
         time: Timestamp,
         sequence: Option<u64>,
         events: &mut Events,
     ) -> Result<(), Malformed> {
         let mut first_fault = Ok(());
-        for part in parts {
-            let read = object::<Tickers<'_>>(part.get());
-            let tickers = match read {
-                Ok(Tickers { tickers }) => tickers,
-                Err(error) => {
-                    first_fault = first_fault.and(Err(error.into()));
-                    continue;
+        for Item(part) in parts {
+            let tickers = part.and_then(|part| part.tickers.ok_or(Malformed::new("an event without tickers")));
+            match tickers {
+                Ok(tickers) => {
+                    for Item(ticker) in tickers {
+                        let read = ticker.and_then(|ticker| self.ticker(&ticker, time, sequence, events));
+                        first_fault = first_fault.and(read);
+                    }
                 }
-            };
-            for ticker in tickers {
-                first_fault = first_fault.and(self.ticker(ticker.get(), time, sequence, events));
+                Err(malformed) => first_fault = first_fault.and(Err(malformed)),
             }
         }
         first_fault
@@ -149,29 +146,28 @@ impl Coinbase {
 
     fn ticker(
         &self,
-        ticker: &str,
+        Ticker { product_id, price }: &Ticker<'_>,
         time: Timestamp,
         sequence: Option<u64>,
         events: &mut Events,
     ) -> Result<(), Malformed> {
-        let Ticker { product_id, price } = object(ticker)?;
         // Products that never traded have an empty price.
-        let Some(price) = price.filter(|price| !price.text().is_empty()) else {
+        let Some(price) = price.as_ref().filter(|price| !price.text().is_empty()) else {
             return Ok(());
         };
         let value = price.value()?;
         if value.is_zero() {
             return Ok(());
         }
-        for &key in self.ids.keys(&product_id) {
+        for &key in self.ids.keys(product_id) {
             events.observed(Observation::new(key, value.clone()).at(time).sequence(sequence));
         }
         Ok(())
     }
 
     /// The venue lists all that is subscribed.
-    fn accepted(&mut self, active: &Active<'_>, events: &mut Events) -> Result<(), Malformed> {
-        let products: Vec<String> = serde_json::from_str(active.subscriptions.get("ticker").unwrap_or("[]"))?;
+    fn accepted(&mut self, active: &Object<'_>, events: &mut Events) -> Result<(), Malformed> {
+        let products: Vec<String> = read(active.get("ticker").unwrap_or("[]"))?;
         for product in products {
             if self.waiting.remove(&product) {
                 for &key in self.ids.keys(&product) {

@@ -3,7 +3,7 @@
 use feedgate_sdk::{
     Context, Error, Header, Http, Key, Malformed, Observation, Rejection, Response, Subscription, Timestamp, Value,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
-    json::{Number, Object, object},
+    json::{self, Number, Object, object},
     url,
 };
 use serde::Deserialize;
@@ -92,12 +92,12 @@ impl CoinGecko {
 
 /// The price of one coin and its time, where there is a price.
 fn read(coin: &str, currency: &str) -> Result<Option<(Value, Option<Timestamp>)>, Malformed> {
-    let Some(coin) = serde_json::from_str::<Option<Object<'_>>>(coin)? else {
+    let Some(coin) = json::read::<Option<Object<'_>>>(coin)? else {
         return Ok(None);
     };
-    let price = coin.get(currency).map(serde_json::from_str::<Option<Number<'_>>>).transpose()?.flatten();
+    let price = coin.get(currency).map(json::read::<Option<Number<'_>>>).transpose()?.flatten();
     let Some(price) = price else { return Ok(None) };
     let value = price.value()?;
-    let updated = coin.get("last_updated_at").map(serde_json::from_str::<Option<i64>>).transpose()?.flatten();
+    let updated = coin.get("last_updated_at").map(json::read::<Option<i64>>).transpose()?.flatten();
     Ok((!value.is_zero()).then_some((value, updated.map(Timestamp::Seconds))))
 }

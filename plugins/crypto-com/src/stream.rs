@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use feedgate_sdk::{
     Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
     WebSocket,
-    json::{Number, object},
+    json::{Item, Number, object},
     log,
     websocket::Step,
 };
@@ -42,7 +42,7 @@ struct Data<'a> {
     #[serde(borrow, rename = "instrument_name")]
     instrument: Option<Cow<'a, str>>,
     #[serde(borrow)]
-    data: Vec<&'a RawValue>,
+    data: Vec<Item<Ticker<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -106,7 +106,7 @@ impl WebSocket for CryptoCom {
             }
             Some("subscribe") if message.code.is_some_and(|code| code != 0) => self.refused(&message, events),
             Some("subscribe") => match (message.result, &message.channel) {
-                (Some(result), _) => self.data(&object(result.get())?, events)?,
+                (Some(result), _) => self.data(object(result.get())?, events)?,
                 (None, Some(channel)) => {
                     if let Some(instrument) = channel.strip_prefix(CHANNEL) {
                         self.accepted(instrument, events);
@@ -139,7 +139,7 @@ impl CryptoCom {
     }
 
     /// The first data of a channel are the answer to its subscription.
-    fn data(&mut self, result: &Data<'_>, events: &mut Events) -> Result<(), Malformed> {
+    fn data(&mut self, result: Data<'_>, events: &mut Events) -> Result<(), Malformed> {
         if result.channel != "ticker" {
             return Ok(());
         }
@@ -148,14 +148,19 @@ impl CryptoCom {
         }
         // One that cannot be read does not cost the others.
         let mut first_fault = Ok(());
-        for ticker in &result.data {
-            first_fault = first_fault.and(self.ticker(ticker.get(), result.instrument.as_deref(), events));
+        for Item(ticker) in result.data {
+            let read = ticker.and_then(|ticker| self.ticker(ticker, result.instrument.as_deref(), events));
+            first_fault = first_fault.and(read);
         }
         first_fault
     }
 
-    fn ticker(&self, ticker: &str, of: Option<&str>, events: &mut Events) -> Result<(), Malformed> {
-        let Ticker { instrument, last, time } = object(ticker)?;
+    fn ticker(
+        &self,
+        Ticker { instrument, last, time }: Ticker<'_>,
+        of: Option<&str>,
+        events: &mut Events,
+    ) -> Result<(), Malformed> {
         let instrument = instrument.as_deref().or(of).ok_or(Malformed::new("a ticker of no instrument"))?;
         let Some(last) = last.filter(|last| !last.text().is_empty()) else { return Ok(()) };
         let value = last.value()?;

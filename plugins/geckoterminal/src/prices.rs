@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use feedgate_sdk::{
     Context, Error, Http, Key, Observation, Rejection, Response, Subscription, Value,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
-    json::{Number, Object, object},
+    json::{Number, Object, object, read},
 };
 use serde::Deserialize;
 
@@ -124,7 +124,7 @@ impl GeckoTerminal {
             return Some(self.absences.absent(key, id));
         };
         self.absences.present(id);
-        let value = serde_json::from_str::<Option<Number<'_>>>(price)
+        let value = read::<Option<Number<'_>>>(price)
             .map_err(Into::into)
             .and_then(|price| price.map(|price| price.value()).transpose());
         Some(match value {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use feedgate_sdk::{
     Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
     WebSocket,
-    json::{Number, object},
+    json::{Number, object, read},
     log,
     websocket::Step,
 };
@@ -116,7 +116,7 @@ impl Htx {
         let code = message.code.as_deref().unwrap_or("no code");
         let words = message.text.as_deref().unwrap_or("no reason given");
         let reason = format!("{words} ({code})");
-        let asked = message.id.and_then(|id| serde_json::from_str::<Cow<'_, str>>(id.get()).ok());
+        let asked = message.id.and_then(|id| read::<Cow<'_, str>>(id.get()).ok());
         let named = || words.split_ascii_whitespace().find_map(symbol_of);
         let keys = asked.as_deref().or_else(named).map_or(&[][..], |symbol| self.ids.keys(symbol));
         if keys.is_empty() {

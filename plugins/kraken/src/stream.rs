@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use feedgate_sdk::{
     Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, WebSocket,
-    json::{Number, object},
+    json::{Item, Number, object, read},
     log, rfc3339,
     websocket::{Reconnect, Step},
 };
@@ -102,7 +102,7 @@ impl WebSocket for Kraken {
         let text = frame.text()?;
         if text.starts_with('[') {
             // A message of the old version, whose arrays mean other things.
-            serde_json::from_str::<IgnoredAny>(text)?;
+            read::<IgnoredAny>(text)?;
             return Ok(());
         }
         let message: Message<'_> = object(text)?;
@@ -111,10 +111,10 @@ impl WebSocket for Kraken {
             data.ok_or(Malformed::new("a channel's message without data"))
         };
         match (message.channel.as_deref(), message.method.as_deref()) {
-            (Some("ticker"), _) => self.tickers(serde_json::from_str(data()?)?, events)?,
+            (Some("ticker"), _) => self.tickers(read(data()?)?, events)?,
             (Some("heartbeat"), _) | (_, Some("pong")) => events.alive(),
             (Some("status"), _) => {
-                for status in serde_json::from_str::<Vec<&RawValue>>(data()?)? {
+                for status in read::<Vec<&RawValue>>(data()?)? {
                     if object::<Status<'_>>(status.get())?.system == "maintenance" {
                         events.reconnect(Reconnect::After(MAINTENANCE_MS));
                     }
@@ -129,16 +129,15 @@ impl WebSocket for Kraken {
 
 impl Kraken {
     /// Reads every ticker of a message. One that cannot be read does not cost the others.
-    fn tickers(&self, tickers: Vec<&RawValue>, events: &mut Events) -> Result<(), Malformed> {
+    fn tickers(&self, tickers: Vec<Item<Ticker<'_>>>, events: &mut Events) -> Result<(), Malformed> {
         let mut first_fault = Ok(());
-        for ticker in tickers {
-            first_fault = first_fault.and(self.ticker(ticker.get(), events));
+        for Item(ticker) in tickers {
+            first_fault = first_fault.and(ticker.and_then(|ticker| self.ticker(ticker, events)));
         }
         first_fault
     }
 
-    fn ticker(&self, ticker: &str, events: &mut Events) -> Result<(), Malformed> {
-        let Ticker { symbol, last, timestamp } = object(ticker)?;
+    fn ticker(&self, Ticker { symbol, last, timestamp }: Ticker<'_>, events: &mut Events) -> Result<(), Malformed> {
         let Some(last) = last else { return Ok(()) };
         let value = last.value()?;
         if value.is_zero() {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use feedgate_sdk::{
     Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
     WebSocket,
-    json::{Number, object},
+    json::{Number, object, read},
     log, names,
     websocket::Step,
 };
@@ -100,7 +100,7 @@ impl WebSocket for Kucoin {
             }
             "error" => {
                 let words: Cow<'_, str> = match message.data {
-                    Some(words) => serde_json::from_str(words.get())?,
+                    Some(words) => read(words.get())?,
                     None => "no reason given".into(),
                 };
                 self.refused(number(message.id), number(message.code).unwrap_or_default(), &words, events);

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use feedgate_sdk::{
     Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
     WebSocket,
-    json::{Number, object},
+    json::{Item, Number, object, read},
     log,
     websocket::{Reconnect, Step},
 };
@@ -36,7 +36,7 @@ struct Message<'a> {
     #[serde(borrow)]
     arg: Option<&'a RawValue>,
     #[serde(borrow)]
-    data: Option<Vec<&'a RawValue>>,
+    data: Option<&'a RawValue>,
     /// The number of the request, as we wrote it.
     #[serde(borrow)]
     id: Option<Cow<'a, str>>,
@@ -147,17 +147,16 @@ impl Okx {
         if object::<Arg<'_>>(arg.get())?.channel != CHANNEL {
             return Ok(());
         }
-        let tickers = message.data.as_ref().ok_or(Malformed::new("a push without `data`"))?;
+        let tickers = message.data.ok_or(Malformed::new("a push without `data`"))?;
         // One that cannot be read does not cost the others.
         let mut first_fault = Ok(());
-        for ticker in tickers {
-            first_fault = first_fault.and(self.ticker(ticker.get(), events));
+        for Item(ticker) in read::<Vec<_>>(tickers.get())? {
+            first_fault = first_fault.and(ticker.and_then(|ticker| self.ticker(ticker, events)));
         }
         first_fault
     }
 
-    fn ticker(&self, ticker: &str, events: &mut Events) -> Result<(), Malformed> {
-        let Ticker { instrument, last, ts } = object(ticker)?;
+    fn ticker(&self, Ticker { instrument, last, ts }: Ticker<'_>, events: &mut Events) -> Result<(), Malformed> {
         // Never traded.
         let Some(last) = last.filter(|last| !last.text().is_empty()) else { return Ok(()) };
         let value = last.value()?;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use feedgate_sdk::{
     Context, Error, Header, Http, Key, Method, Observation, Rejection, Request, Response, Subscription, Value,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, text},
-    json::{Number, Object, object},
+    json::{Number, Object, object, read},
 };
 use serde_json::json;
 
@@ -75,7 +75,7 @@ impl Polymarket {
             return Some(self.absences.absent(key, token));
         };
         self.absences.present(token);
-        let value = serde_json::from_str::<Option<Number<'_>>>(midpoint)
+        let value = read::<Option<Number<'_>>>(midpoint)
             .map_err(Into::into)
             .and_then(|midpoint| midpoint.filter(|text| !text.text().is_empty()).map(|text| text.value()).transpose());
         Some(match value {

@@ -3,6 +3,8 @@
 extern crate self as feedgate_sdk;
 
 mod absence;
+#[cfg(any(feature = "allocator", test))]
+mod allocator;
 mod bindings;
 mod contract;
 mod glue;

@@ -1,6 +1,6 @@
 //! Exact decimals from text.
 
-use crate::{Decimal, Malformed, Value};
+use crate::{Decimal, Malformed, Value, json::digits};
 
 /// The digits that a 256-bit coefficient can have. Longer numbers are refused here, where the frame is known.
 const MOST_DIGITS: usize = 78;
@@ -21,6 +21,9 @@ const EXPONENTS: std::ops::RangeInclusive<i64> = -1000..=1000;
 /// assert!(decimal("NaN").is_err());
 /// ```
 pub fn decimal(text: &str) -> Result<Value, Malformed> {
+    if let Some(decimal) = short(text) {
+        return Ok(Value::Decimal(decimal));
+    }
     let parts = Parts::read(text)?;
     Ok(match parts.coefficient() {
         Some(coefficient) => Value::Decimal(Decimal { coefficient, exponent: parts.exponent }),
@@ -35,6 +38,9 @@ pub fn decimal(text: &str) -> Result<Value, Malformed> {
 /// assert_eq!(mid("0.3521", "0.3526"), Ok(Value::Decimal(Decimal { coefficient: 35235, exponent: -5 })));
 /// ```
 pub fn mid(low: &str, high: &str) -> Result<Value, Malformed> {
+    if let Some(decimal) = short_mid(low, high) {
+        return Ok(Value::Decimal(decimal));
+    }
     let (low, high) = (Parts::read(low)?, Parts::read(high)?);
     let exponent = low.exponent.min(high.exponent);
     let sum = low.at(exponent).zip(high.at(exponent)).and_then(|(low, high)| low.checked_add(high));
@@ -52,6 +58,55 @@ pub fn mid(low: &str, high: &str) -> Result<Value, Malformed> {
         Err(_) => Value::Literal(format!("{coefficient}e{exponent}")),
     })
 }
+
+/// The value of what nearly every price is: at most eighteen digits, with or without a point. None for anything else, and
+/// for what is no number.
+#[inline]
+fn short(text: &str) -> Option<Decimal> {
+    let (negative, unsigned) = match text.as_bytes() {
+        [b'-', unsigned @ ..] => (true, unsigned),
+        unsigned => (false, unsigned),
+    };
+    if unsigned.len() > 19 {
+        return None;
+    }
+    let (coefficient, places) = match unsigned.iter().position(|byte| *byte == b'.') {
+        Some(point) => {
+            let (whole, fraction) = (unsigned.get(..point)?, unsigned.get(point + 1..)?);
+            (digits(whole)? * TENS.get(fraction.len())? + digits(fraction)?, fraction.len())
+        }
+        None if unsigned.len() < 19 => (digits(unsigned)?, 0),
+        None => return None,
+    };
+    let size = i64::try_from(coefficient).ok()?;
+    Some(Decimal { coefficient: if negative { -size } else { size }, exponent: -i32::try_from(places).ok()? })
+}
+
+/// The middle of what is [`short`], where 64 bits are enough for all of it.
+fn short_mid(low: &str, high: &str) -> Option<Decimal> {
+    let (low, high) = (short(low)?, short(high)?);
+    let exponent = low.exponent.min(high.exponent);
+    let at = |decimal: Decimal| {
+        let tens = TENS.get(usize::try_from(decimal.exponent - exponent).ok()?)?;
+        decimal.coefficient.checked_mul(i64::try_from(*tens).ok()?)
+    };
+    let sum = at(low)?.checked_add(at(high)?)?;
+    Some(match sum % 2 {
+        0 => Decimal { coefficient: sum / 2, exponent },
+        _ => Decimal { coefficient: sum.checked_mul(5)?, exponent: exponent - 1 },
+    })
+}
+
+/// The powers of ten that belong to so many places.
+const TENS: [u64; 18] = {
+    let mut tens = [1; 18];
+    let mut place = 1;
+    while place < tens.len() {
+        tens[place] = tens[place - 1] * 10;
+        place += 1;
+    }
+    tens
+};
 
 /// A number taken apart and checked: whole and fraction are digits only.
 struct Parts<'a> {
@@ -157,6 +212,23 @@ mod tests {
         let longest = "9".repeat(78);
         assert_eq!(decimal(&longest), Ok(Value::Literal(longest.clone())));
         assert_eq!(decimal("1e1000"), exact(1, 1000));
+    }
+
+    /// Both ways give the same, wherever the short one gives anything.
+    #[test]
+    fn the_short_way_agrees_with_the_long_one() {
+        let whole = ["0", "7", "00", "91250", "12345678", "123456789012345678", "9223372036854775807", "", "1a"];
+        let fraction = ["", ".", ".0", ".10000000", ".123456789", ".123456789012345678", ".1.2", ".5e3", ". 5"];
+        for text in whole.iter().flat_map(|whole| fraction.map(|fraction| format!("{whole}{fraction}"))) {
+            for text in [format!("-{text}"), text] {
+                let long = Parts::read(&text)
+                    .ok()
+                    .and_then(|parts| Some(Decimal { coefficient: parts.coefficient()?, exponent: parts.exponent }));
+                assert!(short(&text).is_none() || short(&text) == long, "{text}: {:?} {long:?}", short(&text));
+            }
+        }
+        assert_eq!(short("91250.10000000"), Some(Decimal { coefficient: 9_125_010_000_000, exponent: -8 }));
+        assert_eq!(short("123456789012345.678"), Some(Decimal { coefficient: 123_456_789_012_345_678, exponent: -3 }));
     }
 
     #[test]
