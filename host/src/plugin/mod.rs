@@ -323,6 +323,10 @@ fn config() -> Config {
         .max_wasm_stack(512 << 10)
         // Dropping a component with unwind tables registered can take seconds.
         .native_unwind_info(false)
+        // Where in a guest something went wrong says nothing of a plugin whose names are stripped, and the map to it is an
+        // eighth of what a start reads, checks and copies.
+        .generate_address_map(false)
+        .wasm_backtrace_max_frames(None)
         .memory_init_cow(true);
     config
 }
