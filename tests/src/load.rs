@@ -23,6 +23,9 @@ const BACKLOG: i32 = 4096;
 /// What is written in one go where the socket takes as much as it can.
 const CHUNK: usize = 64 << 10;
 
+/// How long it is waited for connections.
+const PATIENCE_NS: u64 = 30_000_000_000;
+
 /// A price counts time in steps of ten nanoseconds, 10¹² of them before it begins anew: almost three hours.
 const STEP_NS: u64 = 10;
 const STEPS: u64 = 1_000_000_000_000;
@@ -48,8 +51,9 @@ pub fn since_sent(coefficient: u64, exponent: i16, now: u64) -> Option<u64> {
     Some((now / STEP_NS % STEPS + STEPS - sent) % STEPS * STEP_NS)
 }
 
-/// Prints its address and does what stdin says, a line each, until that ends: `full FRAMES`, `paced FRAMES RATE BURST` or
-/// `cut`. Answers each, when it is done, with how many frames it sent.
+/// Prints its address and does what stdin says, a line each, until that ends: `full CONNECTIONS FRAMES`, `paced CONNECTIONS
+/// FRAMES RATE BURST` or `cut`. Answers each, when it is done, with how many frames it sent. Sends nothing before exactly so
+/// many connections are subscribed: those of a client that is gone may still be there.
 pub fn run() -> io::Result<()> {
     // A sleep is otherwise up to 50 µs too long: a fifth of them at the usual rate. Where it cannot be set, the rate that is
     // told is lower.
@@ -65,8 +69,11 @@ pub fn run() -> io::Result<()> {
         let words: Vec<&str> = line.split(' ').collect();
         let number = |word: &str| word.parse::<usize>().map_err(|_| io::Error::other(format!("{word:?} is no number")));
         let sent = match words[..] {
-            ["full", frames] => clients.full(number(frames)?)?,
-            ["paced", frames, rate, burst] => clients.paced(number(frames)?, number(rate)?, number(burst)?)?,
+            ["full", connections, frames] => full(&clients.subscribed(number(connections)?)?, number(frames)?)?,
+            ["paced", connections, frames, rate, burst] => {
+                let subscribed = clients.subscribed(number(connections)?)?;
+                paced(&subscribed, number(frames)?, number(rate)?, number(burst)?)?
+            }
             ["cut"] => clients.cut(),
             _ => return Err(io::Error::other(format!("{line:?} is not understood"))),
         };
@@ -99,10 +106,17 @@ impl Clients {
         lock(&self.0)
     }
 
-    /// Those who are subscribed to something.
-    fn subscribed(&self) -> io::Result<Vec<Arc<Client>>> {
-        let subscribed: Vec<_> = self.all().iter().filter(|client| !lock(&client.frames).is_empty()).cloned().collect();
-        if subscribed.is_empty() { Err(io::Error::other("nobody is subscribed")) } else { Ok(subscribed) }
+    /// Everybody, once they are so many and each is subscribed to something.
+    fn subscribed(&self, connections: usize) -> io::Result<Vec<Arc<Client>>> {
+        let deadline = monotonic() + PATIENCE_NS;
+        while monotonic() < deadline {
+            let all = self.all().clone();
+            if all.len() == connections && all.iter().all(|client| !lock(&client.frames).is_empty()) {
+                return Ok(all);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err(io::Error::other(format!("not {connections} connections are subscribed")))
     }
 
     /// One connection, until it ends.
@@ -123,47 +137,6 @@ impl Clients {
         self.all().retain(|other| !Arc::ptr_eq(other, &client));
     }
 
-    /// As fast as the sockets take it.
-    fn full(&self, frames: usize) -> io::Result<usize> {
-        let mut left = frames;
-        let mut buffer = Vec::with_capacity(2 * CHUNK);
-        for client in self.subscribed()?.iter().cycle() {
-            if left == 0 {
-                break;
-            }
-            buffer.clear();
-            left -= client.fill(&mut buffer, left);
-            client.wire.clone().write_all(&buffer)?;
-        }
-        Ok(frames)
-    }
-
-    /// At a rate, `burst` frames to one connection in one go. Whoever comes too late does not hurry: that would make bursts
-    /// of what was to come alone.
-    fn paced(&self, frames: usize, rate: usize, burst: usize) -> io::Result<usize> {
-        let (clients, burst) = (self.subscribed()?, burst.max(1));
-        let interval = (burst * 1_000_000_000 / rate.max(1)) as u64;
-        let mut buffer = Vec::new();
-        let mut next = monotonic();
-        let mut left = frames;
-        for client in clients.iter().cycle() {
-            if left == 0 {
-                break;
-            }
-            let now = monotonic();
-            if now < next {
-                std::thread::sleep(Duration::from_nanos(next - now));
-            } else {
-                next = now;
-            }
-            next += interval;
-            buffer.clear();
-            left -= client.fill(&mut buffer, left.min(burst));
-            client.wire.clone().write_all(&buffer)?;
-        }
-        Ok(frames)
-    }
-
     fn cut(&self) -> usize {
         for client in self.all().iter() {
             // Gone already, if it fails.
@@ -171,6 +144,47 @@ impl Clients {
         }
         0
     }
+}
+
+/// As fast as the sockets take it.
+fn full(clients: &[Arc<Client>], frames: usize) -> io::Result<usize> {
+    let mut left = frames;
+    let mut buffer = Vec::with_capacity(2 * CHUNK);
+    for client in clients.iter().cycle() {
+        if left == 0 {
+            break;
+        }
+        buffer.clear();
+        left -= client.fill(&mut buffer, left);
+        client.wire.clone().write_all(&buffer)?;
+    }
+    Ok(frames)
+}
+
+/// At a rate, `burst` frames to one connection in one go. Whoever comes too late does not hurry: that would make bursts
+/// of what was to come alone.
+fn paced(clients: &[Arc<Client>], frames: usize, rate: usize, burst: usize) -> io::Result<usize> {
+    let burst = burst.max(1);
+    let interval = (burst * 1_000_000_000 / rate.max(1)) as u64;
+    let mut buffer = Vec::new();
+    let mut next = monotonic();
+    let mut left = frames;
+    for client in clients.iter().cycle() {
+        if left == 0 {
+            break;
+        }
+        let now = monotonic();
+        if now < next {
+            std::thread::sleep(Duration::from_nanos(next - now));
+        } else {
+            next = now;
+        }
+        next += interval;
+        buffer.clear();
+        left -= client.fill(&mut buffer, left.min(burst));
+        client.wire.clone().write_all(&buffer)?;
+    }
+    Ok(frames)
 }
 
 struct Client {

@@ -58,8 +58,6 @@ pub fn venue() -> ExitCode {
     usage::allow_descriptors();
     match load::run() {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever started it is gone.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => fail(&format!("the simulated venue: {error}")),
     }
 }

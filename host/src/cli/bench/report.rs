@@ -181,7 +181,7 @@ impl Rounds {
         for reader in [Reader::Native, Reader::Plugin] {
             let Some(stages) = self.stages(reader) else { continue };
             let stages = stages.map(|(name, nanos)| format!("{name} {nanos:.0}"));
-            writeln!(out, "{}, as fast as it is read, ns a frame: {}", reader.name(), stages.join(", "))?;
+            writeln!(out, "{}, as fast as it is read, ns a frame by the clock: {}", reader.name(), stages.join(", "))?;
         }
         if let Some(memory) = memory {
             let kib = |bytes: u64| bytes as f64 / 1024.0;

@@ -122,16 +122,16 @@ fn step(directory: &Path, connections: usize, asked: &Scale) -> Result<Step, Str
 /// difference for one connection by the one before. 1 is linear.
 fn growths(steps: &[Step]) -> Vec<(&'static str, f64)> {
     let [.., a, b, c] = steps else { return Vec::new() };
-    let grows: [(&'static str, fn(&Step) -> f64); 4] = [
-        ("memory", |step| step.resident_bytes as f64),
-        ("idle processor time", |step| step.idle_cpu_s_per_s),
-        ("processor time to start", |step| step.start_cpu_ms),
-        ("processor time to reconnect", |step| step.reconnect_cpu_ms),
-    ];
     let slope = |of: fn(&Step) -> f64, from: &Step, to: &Step| {
         (of(to) - of(from)) / (to.connections as f64 - from.connections as f64)
     };
-    grows.into_iter().map(|(name, of)| (name, slope(of, b, c) / slope(of, a, b))).collect()
+    let growth = |of: fn(&Step) -> f64| slope(of, b, c) / slope(of, a, b);
+    vec![
+        ("memory", growth(|step| step.resident_bytes as f64)),
+        ("idle processor time", growth(|step| step.idle_cpu_s_per_s)),
+        ("processor time to start", growth(|step| step.start_cpu_ms)),
+        ("processor time to reconnect", growth(|step| step.reconnect_cpu_ms)),
+    ]
 }
 
 fn table(steps: &[Step], rate: usize) -> Result<String, std::fmt::Error> {

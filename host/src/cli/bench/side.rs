@@ -123,10 +123,11 @@ impl Side {
         }
         let (started, cpu) = (Instant::now(), usage::cpu());
         // The venue's answer is waited for, so that looking for the end does not add to what is measured.
+        let connections = self.connections();
         let sent = venue.tell(&match load {
-            Load::Full => format!("full {frames}"),
-            Load::Paced => format!("paced {frames} {rate} 1"),
-            Load::Burst => format!("paced {frames} {rate} 10"),
+            Load::Full => format!("full {connections} {frames}"),
+            Load::Paced => format!("paced {connections} {frames} {rate} 1"),
+            Load::Burst => format!("paced {connections} {frames} {rate} 10"),
         })?;
         let counted = || (metrics.frames_received.get() - before.0, metrics.counts().good - before.1);
         wait("frames were lost", || {

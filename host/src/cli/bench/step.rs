@@ -119,13 +119,13 @@ fn measure(asked: &StepAsked) -> Result<Step, String> {
     let (resident_bytes, anonymous_bytes) = usage::resident().unwrap_or_default();
 
     let (cpu, before) = (usage::cpu(), sum(&status, stored));
-    let frames = send(&status, &mut venue, rate * FRAMES_FOR, rate)?;
+    let frames = send(&status, &mut venue, connections, rate * FRAMES_FOR, rate)?;
     let cpu_ns_per_frame = (usage::cpu() - cpu).as_nanos() as f64 / frames.max(1) as f64;
     let stored = sum(&status, stored) - before;
     let mut latencies = Vec::new();
     while latencies.len() < LATENCIES {
         // Each id once.
-        send(&status, &mut venue, ids, rate)?;
+        send(&status, &mut venue, connections, ids, rate)?;
         latencies.extend(received(&status));
     }
     latencies.sort_unstable();
@@ -226,9 +226,9 @@ fn settle(status: &Status, connections: usize, ids: usize) -> Result<(), String>
 }
 
 /// Has the venue send frames, one a wake-up, and waits until their values are in the store.
-fn send(status: &Status, venue: &mut Venue, frames: usize, rate: usize) -> Result<u64, String> {
+fn send(status: &Status, venue: &mut Venue, connections: usize, frames: usize, rate: usize) -> Result<u64, String> {
     let before = sum(status, stored);
-    let sent = venue.tell(&format!("paced {frames} {rate} 1"))?;
+    let sent = venue.tell(&format!("paced {connections} {frames} {rate} 1"))?;
     wait("frames were lost", || sum(status, stored) - before == sent)?;
     Ok(sent)
 }
