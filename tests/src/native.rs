@@ -147,6 +147,7 @@ pub fn bybit(frame: &[u8]) -> Result<Price<'_>, Error> {
     #[derive(Deserialize)]
     struct Message<'a> {
         ts: i64,
+        cs: u64,
         #[serde(borrow)]
         data: Ticker<'a>,
     }
@@ -156,8 +157,8 @@ pub fn bybit(frame: &[u8]) -> Result<Price<'_>, Error> {
         symbol: &'a str,
         last_price: Exact,
     }
-    let Message { ts, data: Ticker { symbol, last_price } } = serde_json::from_slice(frame)?;
-    Ok(Price { millis: Some(ts), ..Price::new(symbol, last_price) })
+    let Message { ts, cs, data: Ticker { symbol, last_price } } = serde_json::from_slice(frame)?;
+    Ok(Price { millis: Some(ts), sequence: Some(cs), ..Price::new(symbol, last_price) })
 }
 
 /// A decimal number, out of a string.
@@ -298,7 +299,7 @@ mod tests {
         let of_101 = |channel| (channel == 101).then_some("tBTCUSD");
         check(bitfinex(bitfinex_ticker, of_101), "tBTCUSD", (9_125_010, -2), None, Some(4));
         let bybit_ticker = br#"{"topic":"tickers.BTCUSDT","ts":1763700000251,"type":"snapshot","cs":1,"data":{"symbol":"BTCUSDT","lastPrice":"91250.10"}}"#;
-        check(bybit(bybit_ticker), "BTCUSDT", (9_125_010, -2), time, None);
+        check(bybit(bybit_ticker), "BTCUSDT", (9_125_010, -2), time, Some(1));
         let prices = polled_prices(br#"[{"symbol":"A","price":"-0.50"},{"symbol":"B","price":"2"}]"#);
         check(prices.map(|prices| prices.last().expect("there are two")), "B", (2, 0), None, None);
         let books = polled_books(br#"[{"symbol":"A","bidPrice":"1","bidQty":"1","askPrice":"2.0","askQty":"1"}]"#);

@@ -80,6 +80,7 @@ fn one_id(bencher: Bencher<'_, '_>) {
 #[divan::bench(sample_count = 20, sample_size = 1)]
 fn ten_thousand_ids(bencher: Bencher<'_, '_>) {
     let mut asked = Asked::new();
+    assert!(asked.ask("/v1/observations") > 100 * IDS as usize, "every id is there");
     bencher.bench_local(|| asked.ask("/v1/observations"));
     asked.stop();
 }

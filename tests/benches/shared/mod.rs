@@ -181,9 +181,9 @@ fn kraken(number: u64) -> String {
 }
 
 fn bybit(number: u64) -> String {
-    let (base, cents) = (base(number), 10 + number % 90);
+    let (base, cents, sequence) = (base(number), 10 + number % 90, 2_588_407_389 + number);
     format!(
-        r#"{{"topic":"tickers.{base}USDT","ts":1763700000251,"type":"snapshot","cs":2588407389,"data":{{"symbol":"{base}USDT","lastPrice":"91250.{cents}","highPrice24h":"92426.99","lowPrice24h":"90575","prevPrice24h":"90704.93","volume24h":"6780.866843","turnover24h":"141946527.22907118","price24hPcnt":"0.0196","usdIndexPrice":"91240.2400136"}}}}"#
+        r#"{{"topic":"tickers.{base}USDT","ts":1763700000251,"type":"snapshot","cs":{sequence},"data":{{"symbol":"{base}USDT","lastPrice":"91250.{cents}","highPrice24h":"92426.99","lowPrice24h":"90575","prevPrice24h":"90704.93","volume24h":"6780.866843","turnover24h":"141946527.22907118","price24hPcnt":"0.0196","usdIndexPrice":"91240.2400136"}}}}"#
     )
 }
 
