@@ -32,15 +32,16 @@ fn every_frame_of_a_benchmark_is_counted() {
         let latency = ["p50", "p99", "p99_9"].map(|name| run["latency_ns"][name].as_u64());
         assert_eq!(latency.map(|nanos| nanos.is_some()), [timed; 3], "{run}");
         assert!(latency.is_sorted(), "{run}");
+        // One batch in sixteen is timed, and one a wake-up are many batches.
+        for stage in ["socket", "unpack and record", "codec", "store"] {
+            assert!(run["load"] != "paced" || run["stages_ns_per_frame"][stage].is_f64(), "{stage}: {run}");
+        }
         found.push(format!("{} {}", run["load"], run["reader"]).replace('"', ""));
     }
     let loads = ["full", "paced", "burst"];
     let expected =
         loads.iter().flat_map(|load| ["nothing", "native", "plugin"].map(|reader| format!("{load} {reader}")));
     assert_eq!(found, expected.collect::<Vec<_>>());
-    for stage in ["socket", "unpack and record", "codec", "store"] {
-        assert!(report["stages_ns_per_frame"]["plugin"][stage].is_f64(), "{report}");
-    }
     let ratios = report["ratios"].as_array().expect("a list");
     assert!(ratios.len() == 5 && ratios.iter().all(|ratio| ratio["plugin_to_native"].is_f64()), "{ratios:?}");
 }

@@ -78,9 +78,9 @@ impl Rounds {
         self.ratio(load, |summary| Some(summary.latency_ns?[1] as f64))
     }
 
-    /// Where a frame's time goes under full load, in nanoseconds by the clock.
-    fn stages(&self, reader: Reader) -> Option<[(&'static str, f64); 4]> {
-        let runs = self.0.get(&(Load::Full, reader))?;
+    /// Where a frame's time goes, in nanoseconds by the clock. `None` where too few frames came for one to be timed.
+    fn stages(&self, load: Load, reader: Reader) -> Option<[(&'static str, f64); 4]> {
+        let runs = self.0.get(&(load, reader))?;
         let stage = |of: fn(&StageTimes) -> Duration| {
             let timed = runs.iter().map(|run| &run.stages).filter(|stages| stages.frames > 0);
             median(timed.map(|stages| of(stages).as_nanos() as f64 / stages.frames as f64).collect())
@@ -100,6 +100,8 @@ impl Rounds {
             let latency = summary.latency_ns.map(|found| {
                 PERCENTILES.iter().zip(found).map(|((name, _), nanos)| (*name, nanos)).collect::<BTreeMap<_, _>>()
             });
+            let stages =
+                self.stages(load, reader).map(|stages| BTreeMap::from(stages.map(|(name, ns)| (name, ns.round()))));
             Some(json!({
                 "load": load.name(), "reader": reader.name(), "rounds": runs.len(),
                 "sent": sum(|run| run.sent), "received": sum(|run| run.received), "stored": sum(|run| run.stored),
@@ -107,6 +109,7 @@ impl Rounds {
                 "cpu_ns_per_frame": summary.cpu_ns.round(),
                 "cpu_ns_per_frame_by_round": runs.iter().map(|run| cpu_ns(run).round()).collect::<Vec<_>>(),
                 "latency_ns": latency,
+                "stages_ns_per_frame": stages,
             }))
         });
         let ratios = Load::ALL.into_iter().flat_map(|load| {
@@ -117,14 +120,9 @@ impl Rounds {
                 json!({ "load": load.name(), "what": what, "plugin_to_native": hundredths(ratio), "target": target })
             })
         });
-        let stages = Reader::ALL.into_iter().filter_map(|reader| {
-            let stages = self.stages(reader)?.map(|(name, nanos)| (name, nanos.round()));
-            Some((reader.name(), BTreeMap::from(stages)))
-        });
         json!({
             "runs": runs.collect::<Vec<_>>(),
             "ratios": ratios.collect::<Vec<_>>(),
-            "stages_ns_per_frame": stages.collect::<BTreeMap<_, _>>(),
             "memory": memory.map(|memory| json!({
                 "resident_bytes": memory.resident,
                 "per_connection_bytes": memory.per_connection, "per_connection_target": CONNECTION_TARGET,
@@ -179,7 +177,7 @@ impl Rounds {
             }
         }
         for reader in [Reader::Native, Reader::Plugin] {
-            let Some(stages) = self.stages(reader) else { continue };
+            let Some(stages) = self.stages(Load::Full, reader) else { continue };
             let stages = stages.map(|(name, nanos)| format!("{name} {nanos:.0}"));
             writeln!(out, "{}, as fast as it is read, ns a frame by the clock: {}", reader.name(), stages.join(", "))?;
         }
