@@ -152,7 +152,9 @@ impl Slot {
 
     /// Says how the id is streamed; `None`: not at all.
     pub fn set_carrier(&self, carrier: Option<Carrier>) {
-        self.carrier.store(carrier.map(Arc::new));
+        if self.carrier.load().as_deref() != carrier.as_ref() {
+            self.carrier.store(carrier.map(Arc::new));
+        }
     }
 
     /// Whether the values of this writer count.

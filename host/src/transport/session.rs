@@ -183,7 +183,8 @@ impl<O: OpenCodec> Slot<O> {
             }
             if self.serving.session.phase() == Phase::Open && Instant::now() >= self.check_at {
                 self.serving.check_silence();
-                let ages = self.serving.intake.table.iter().map(|slot| slot.max_age() / 4).min();
+                let slots = self.serving.session.wanted().iter().filter_map(|key| self.serving.intake.table.get(*key));
+                let ages = slots.map(|slot| slot.max_age() / 4).min();
                 let pause = ages.unwrap_or_default().clamp(*SILENCE_CHECK.start(), *SILENCE_CHECK.end());
                 self.check_at = Instant::now() + pause;
                 continue;
