@@ -90,7 +90,7 @@ fn depth_is_bounded_where_it_is_read() {
     #[derive(Debug, Deserialize)]
     struct Nested {
         #[expect(dead_code, reason = "it is only read")]
-        inner: Option<Box<Nested>>,
+        inner: Option<Box<Self>>,
     }
     let nested = |depth| format!("{}null{}", r#"{"inner":"#.repeat(depth), "}".repeat(depth));
     assert!(json::read::<Nested>(&nested(100)).is_ok());
@@ -195,7 +195,7 @@ fn damaged_texts_are_read_as_serde_json_reads_them() {
         b: Option<i64>,
         #[serde(borrow)]
         c: Vec<Option<Number<'a>>>,
-        d: Option<Box<Whole<'a>>>,
+        d: Option<Box<Self>>,
         e: Option<bool>,
     }
     const WHOLE: [&str; 2] = [

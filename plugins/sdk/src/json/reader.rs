@@ -28,6 +28,7 @@ const RAW: &str = "$serde_json::private::RawValue";
 
 /// What is wrong, small enough to be handed up through every result.
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "one word instead of three in every result")]
 pub(super) struct Fault(Box<String>);
 
 impl serde::de::Error for Fault {
