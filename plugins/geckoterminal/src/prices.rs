@@ -124,9 +124,7 @@ impl GeckoTerminal {
             return Some(self.absences.absent(key, id));
         };
         self.absences.present(id);
-        let value = read::<Option<Number<'_>>>(price)
-            .map_err(Into::into)
-            .and_then(|price| price.map(|price| price.value()).transpose());
+        let value = read::<Option<Number<'_>>>(price).and_then(|price| price.map(|price| price.value()).transpose());
         Some(match value {
             Ok(Some(value)) if !Value::is_zero(&value) => Outcome::Observed(Observation::new(key, value)),
             Ok(_) => Outcome::missing(key, Missing::NoValue, "the venue has no price"),

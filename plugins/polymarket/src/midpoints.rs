@@ -76,7 +76,6 @@ impl Polymarket {
         };
         self.absences.present(token);
         let value = read::<Option<Number<'_>>>(midpoint)
-            .map_err(Into::into)
             .and_then(|midpoint| midpoint.filter(|text| !text.text().is_empty()).map(|text| text.value()).transpose());
         Some(match value {
             Ok(Some(value)) if !Value::is_zero(&value) => Outcome::Observed(Observation::new(key, value)),

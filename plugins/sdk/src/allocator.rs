@@ -31,7 +31,7 @@ const SLAB: usize = 1024;
 struct Lists(UnsafeCell<[*mut Block; SIZES]>);
 
 struct Block {
-    next: *mut Block,
+    next: *mut Self,
 }
 
 // SAFETY: WebAssembly without threads has one thread; natively only tests make one, each its own.

@@ -82,7 +82,22 @@ fn bad_texts() {
     check(r#"{"data":{"E":1,"s":"x","z":[}]}}"#, "a bracket that closes nothing");
     check(r#"{"data":{"E":1,"s":"x","z":[{"a":"}]}}"#, "EOF while parsing a string");
     check(r#"{"data":{"E":1,"s":"x","z":}}"#, "expected value");
-    check(&format!(r#"{{"data":{{"E":1,"s":"x","z":{}}}}}"#, "[".repeat(100_000)), "recursion limit exceeded");
+    check(&format!(r#"{{"data":{{"E":1,"s":"x","z":{}}}}}"#, "[".repeat(100_000)), "a bracket that closes nothing");
+}
+
+#[test]
+fn depth_is_bounded_where_it_is_read() {
+    #[derive(Debug, Deserialize)]
+    struct Nested {
+        #[expect(dead_code, reason = "it is only read")]
+        inner: Option<Box<Self>>,
+    }
+    let nested = |depth| format!("{}null{}", r#"{"inner":"#.repeat(depth), "}".repeat(depth));
+    assert!(json::read::<Nested>(&nested(100)).is_ok());
+    let error = json::read::<Nested>(&nested(100_000)).unwrap_err().to_string();
+    assert!(error.contains("recursion limit exceeded"), "{error}");
+    let skipped = format!(r#"{{"z":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    assert!(json::read::<Nested>(&skipped).is_ok());
 }
 
 /// What nobody asks for is only passed over.
@@ -180,7 +195,7 @@ fn damaged_texts_are_read_as_serde_json_reads_them() {
         b: Option<i64>,
         #[serde(borrow)]
         c: Vec<Option<Number<'a>>>,
-        d: Option<Box<Whole<'a>>>,
+        d: Option<Box<Self>>,
         e: Option<bool>,
     }
     const WHOLE: [&str; 2] = [

@@ -65,8 +65,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
                 Ok(Number(text.into()))
             }
 
-            fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
-                Ok(Number(text.into()))
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Number(text.to_owned().into()))
             }
 
             // A reader to which the name says nothing.

@@ -20,14 +20,15 @@ use super::{
 };
 use crate::Malformed;
 
-/// How deep values may lie in each other.
-const DEEPEST: u32 = 60;
+/// How deep the values that are read may lie in each other. What is passed over may be as deep as it likes.
+const DEEPEST: u32 = 128;
 
 /// What `serde_json::value::RawValue` calls itself.
 const RAW: &str = "$serde_json::private::RawValue";
 
 /// What is wrong, small enough to be handed up through every result.
 #[derive(Debug)]
+#[expect(clippy::box_collection, reason = "one word instead of three in every result")]
 pub(super) struct Fault(Box<String>);
 
 impl serde::de::Error for Fault {
@@ -165,8 +166,7 @@ impl<'a> Reader<'a> {
 
     /// Goes to the end of the object or array that begins here.
     fn pass_brackets(&mut self) -> Result<()> {
-        // One bit for each open bracket: set where it is an array's.
-        let (mut open, mut kinds) = (0_u32, 0_u64);
+        let (mut objects, mut arrays) = (0_u32, 0_u32);
         loop {
             let Some(found) = self.window().in_brackets() else {
                 self.at += Window::SIZE;
@@ -182,20 +182,13 @@ impl<'a> Reader<'a> {
             self.at += 1;
             match byte {
                 b'"' => _ = self.pass_string()?,
-                b'{' | b'[' => {
-                    open += 1;
-                    kinds = kinds << 1 | u64::from(byte == b'[');
-                    if open + self.depth > DEEPEST {
-                        return fault("recursion limit exceeded");
-                    }
-                }
+                b'{' => objects += 1,
+                b'[' => arrays += 1,
                 b'}' | b']' => {
-                    if (kinds & 1 == 1) != (byte == b']') {
-                        return fault("a bracket that closes nothing");
-                    }
-                    open -= 1;
-                    kinds >>= 1;
-                    if open == 0 {
+                    let open = if byte == b'}' { &mut objects } else { &mut arrays };
+                    let Some(left) = open.checked_sub(1) else { return fault("a bracket that closes nothing") };
+                    *open = left;
+                    if objects + arrays == 0 {
                         return Ok(());
                     }
                 }
