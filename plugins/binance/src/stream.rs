@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use feedgate_sdk::{
     Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
-    WebSocket,
+    Value, WebSocket,
     json::{Number, object, present, read},
     log, mid,
     websocket::{Reconnect, Step},
@@ -50,7 +50,15 @@ impl Requests {
     }
 }
 
-/// Whatever comes: an event in its envelope, or the answer to a request, or neither.
+/// What comes all the time, read in one pass.
+#[derive(Deserialize)]
+struct Streamed<'a, T> {
+    #[serde(borrow)]
+    stream: Cow<'a, str>,
+    data: T,
+}
+
+/// Whatever else comes: an event in its envelope, or the answer to a request, or neither.
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
@@ -143,6 +151,19 @@ impl WebSocket for Binance {
         if text.starts_with('[') {
             return self.event(text, events);
         }
+        // What is not read so is read again below, and told of there.
+        match self.price {
+            Price::Last => {
+                if let Some(ticker) = self.streamed(text) {
+                    return self.last(&ticker, events);
+                }
+            }
+            Price::Mid => {
+                if let Some(ticker) = self.streamed(text) {
+                    return self.mid(&ticker, events);
+                }
+            }
+        }
         let message: Message<'_> = object(text)?;
         if let Some(stream) = message.stream {
             let data = message.data.ok_or(Malformed::new("a stream without data"))?.get();
@@ -175,6 +196,15 @@ impl Binance {
         }
     }
 
+    /// A payload of the channel that was asked for, in the envelope of its stream.
+    fn streamed<'a, T: Deserialize<'a>>(&self, text: &'a str) -> Option<T> {
+        if !text.starts_with(r#"{"stream""#) {
+            return None;
+        }
+        let Streamed { stream, data } = object(text).ok()?;
+        stream.split_once('@').is_some_and(|(_, channel)| channel == self.channel()).then_some(data)
+    }
+
     /// An event that does not come in the envelope of a symbol's stream.
     fn event(&self, data: &str, events: &mut Events) -> Result<(), Malformed> {
         if data.starts_with('[') {
@@ -194,28 +224,42 @@ impl Binance {
 
     /// A payload of the channel that was asked for.
     fn price(&self, data: &str, events: &mut Events) -> Result<(), Malformed> {
-        let (symbol, value, time, sequence) = match self.price {
-            Price::Last => {
-                let ticker: MiniTicker<'_> = object(data)?;
-                (ticker.symbol, ticker.last.value()?, Some(Timestamp::Millis(ticker.event_time)), None)
-            }
-            Price::Mid => {
-                let ticker: BookTicker<'_> = object(data)?;
-                if ticker.bid.value()?.is_zero() || ticker.ask.value()?.is_zero() {
-                    // One side of the book is empty: there is no middle.
-                    return Ok(());
-                }
-                (ticker.symbol, mid(ticker.bid.text(), ticker.ask.text())?, None, Some(ticker.update))
-            }
-        };
-        if value.is_zero() {
-            // Never traded.
+        match self.price {
+            Price::Last => self.last(&object(data)?, events),
+            Price::Mid => self.mid(&object(data)?, events),
+        }
+    }
+
+    fn last(&self, ticker: &MiniTicker<'_>, events: &mut Events) -> Result<(), Malformed> {
+        self.observed(&ticker.symbol, &ticker.last.value()?, Some(Timestamp::Millis(ticker.event_time)), None, events);
+        Ok(())
+    }
+
+    fn mid(&self, ticker: &BookTicker<'_>, events: &mut Events) -> Result<(), Malformed> {
+        if ticker.bid.value()?.is_zero() || ticker.ask.value()?.is_zero() {
+            // One side of the book is empty: there is no middle.
             return Ok(());
         }
-        for &key in self.ids.keys(&symbol) {
+        let mid = mid(ticker.bid.text(), ticker.ask.text())?;
+        self.observed(&ticker.symbol, &mid, None, Some(ticker.update), events);
+        Ok(())
+    }
+
+    fn observed(
+        &self,
+        symbol: &str,
+        value: &Value,
+        time: Option<Timestamp>,
+        sequence: Option<u64>,
+        events: &mut Events,
+    ) {
+        if value.is_zero() {
+            // Never traded.
+            return;
+        }
+        for &key in self.ids.keys(symbol) {
             events.observed(Observation::new(key, value.clone()).at(time).sequence(sequence));
         }
-        Ok(())
     }
 
     fn accepted(&mut self, id: Option<u64>, events: &mut Events) {
