@@ -303,7 +303,7 @@ mod tests {
         let prices = polled_prices(br#"[{"symbol":"A","price":"-0.50"},{"symbol":"B","price":"2"}]"#);
         check(prices.map(|prices| prices.last().expect("there are two")), "B", (2, 0), None, None);
         let books = polled_books(br#"[{"symbol":"A","bidPrice":"1","bidQty":"1","askPrice":"2.0","askQty":"1"}]"#);
-        check(books.map(|mut prices| prices.next().expect("it holds one")), "A", (150, -2), None, None);
+        check(books.map(|mut prices| prices.next().expect("it holds one")), "A", (15, -1), None, None);
     }
 
     #[test]
