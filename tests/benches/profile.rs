@@ -6,6 +6,8 @@
 //! valgrind --tool=callgrind --toggle-collect='*measured*' PROGRAM native "mini ticker" 1 32000
 //! ```
 
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+
 #[path = "shared/mod.rs"]
 mod shared;
 
