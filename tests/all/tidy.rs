@@ -145,6 +145,7 @@ fn the_documents_name_files_that_exist() {
     for document in [
         "README.md",
         "host/ARCHITECTURE.md",
+        "host/PERFORMANCE.md",
         "host/SECURITY.md",
         "plugins/README.md",
         "plugins/sdk/README.md",
