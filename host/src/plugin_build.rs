@@ -42,6 +42,7 @@ pub fn build(directory: &Path, mut say: impl FnMut(&str)) -> Result<Vec<PathBuf>
     let toolchain = toolchain(directory, &mut say)?;
     let mut cargo = command("cargo", directory);
     cargo.args(["build", "--release", "--target", TARGET, "--message-format=json-render-diagnostics"]);
+    cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-Ctarget-feature=+simd128");
     if directory.join("Cargo.lock").is_file() {
         cargo.arg("--locked");
     }

@@ -116,11 +116,11 @@ impl Binance {
         let value = match self.price {
             Price::Last => given(&ticker.price)?.value()?,
             Price::Mid => {
-                let (bid, ask) = (given(&ticker.bid_price)?, given(&ticker.ask_price)?);
-                if bid.value()?.is_zero() || ask.value()?.is_zero() {
+                let (bid, ask) = (given(&ticker.bid_price)?.value()?, given(&ticker.ask_price)?.value()?);
+                if bid.is_zero() || ask.is_zero() {
                     return Ok(None);
                 }
-                mid(bid.text(), ask.text())?
+                mid(&bid, &ask)?
             }
         };
         Ok(Some(value).filter(|value| !value.is_zero()))

@@ -154,12 +154,12 @@ impl WebSocket for Binance {
         // What is not read so is read again below, and told of there.
         match self.price {
             Price::Last => {
-                if let Some(ticker) = self.streamed(text) {
+                if let Some(ticker) = streamed(text, "@miniTicker") {
                     return self.last(&ticker, events);
                 }
             }
             Price::Mid => {
-                if let Some(ticker) = self.streamed(text) {
+                if let Some(ticker) = streamed(text, "@bookTicker") {
                     return self.mid(&ticker, events);
                 }
             }
@@ -196,15 +196,6 @@ impl Binance {
         }
     }
 
-    /// A payload of the channel that was asked for, in the envelope of its stream.
-    fn streamed<'a, T: Deserialize<'a>>(&self, text: &'a str) -> Option<T> {
-        if !text.starts_with(r#"{"stream""#) {
-            return None;
-        }
-        let Streamed { stream, data } = object(text).ok()?;
-        stream.split_once('@').is_some_and(|(_, channel)| channel == self.channel()).then_some(data)
-    }
-
     /// An event that does not come in the envelope of a symbol's stream.
     fn event(&self, data: &str, events: &mut Events) -> Result<(), Malformed> {
         if data.starts_with('[') {
@@ -236,11 +227,12 @@ impl Binance {
     }
 
     fn mid(&self, ticker: &BookTicker<'_>, events: &mut Events) -> Result<(), Malformed> {
-        if ticker.bid.value()?.is_zero() || ticker.ask.value()?.is_zero() {
+        let (bid, ask) = (ticker.bid.value()?, ticker.ask.value()?);
+        if bid.is_zero() || ask.is_zero() {
             // One side of the book is empty: there is no middle.
             return Ok(());
         }
-        let mid = mid(ticker.bid.text(), ticker.ask.text())?;
+        let mid = mid(&bid, &ask)?;
         self.observed(&ticker.symbol, &mid, None, Some(ticker.update), events);
         Ok(())
     }
@@ -288,6 +280,16 @@ impl Binance {
             events.rejected(Rejection { key, reason: reason.clone(), permanent: blamed });
         }
     }
+}
+
+/// A payload of the channel that was asked for, in the envelope of its stream.
+#[inline]
+fn streamed<'a, T: Deserialize<'a>>(text: &'a str, channel: &str) -> Option<T> {
+    if !text.starts_with(r#"{"stream""#) {
+        return None;
+    }
+    let Streamed { stream, data } = object(text).ok()?;
+    stream.ends_with(channel).then_some(data)
 }
 
 fn stream(symbol: &str, channel: &str) -> String {

@@ -13,7 +13,8 @@ use crate::{Key, Subscription};
 #[derive(Debug)]
 pub struct Ids {
     spell: fn(&str) -> String,
-    keys: HashMap<String, Vec<Key>, BuildHasherDefault<Quick>>,
+    /// By the hash of their names.
+    named: HashMap<u64, Vec<Named>, BuildHasherDefault<Hashed>>,
     symbols: BTreeMap<Key, String>,
 }
 
@@ -21,7 +22,7 @@ impl Ids {
     /// `spell` turns what the operator wrote into what the venue's payloads say: [`str::to_uppercase`] where the
     /// venue shouts, [`str::to_owned`] where case matters.
     pub fn new(spell: fn(&str) -> String) -> Self {
-        Self { spell, keys: HashMap::default(), symbols: BTreeMap::new() }
+        Self { spell, named: HashMap::default(), symbols: BTreeMap::new() }
     }
 
     /// Adds an id and returns its symbol. Adding it again changes nothing; a key that stood for another id, before the
@@ -30,7 +31,11 @@ impl Ids {
         let symbol = (self.spell)(&subscription.id);
         if self.symbols.get(&subscription.key) != Some(&symbol) {
             self.forget(subscription.key);
-            self.keys.entry(symbol.clone()).or_default().push(subscription.key);
+            let named = self.named.entry(hash(&symbol)).or_default();
+            match named.iter_mut().find(|named| named.symbol == symbol) {
+                Some(named) => named.keys.push(subscription.key),
+                None => named.push(Named { symbol: symbol.clone(), keys: vec![subscription.key] }),
+            }
         }
         self.symbols.entry(subscription.key).or_insert(symbol)
     }
@@ -38,15 +43,16 @@ impl Ids {
     /// Removes an id. Returns its symbol when no other id needs it any more.
     pub fn remove(&mut self, subscription: &Subscription) -> Option<String> {
         let symbol = self.forget(subscription.key)?;
-        (!self.keys.contains_key(&symbol)).then_some(symbol)
+        self.keys(&symbol).is_empty().then_some(symbol)
     }
 
     fn forget(&mut self, key: Key) -> Option<String> {
         let symbol = self.symbols.remove(&key)?;
-        if let Some(keys) = self.keys.get_mut(&symbol) {
-            keys.retain(|other| *other != key);
-            if keys.is_empty() {
-                self.keys.remove(&symbol);
+        if let Some(named) = self.named.get_mut(&hash(&symbol)) {
+            named.iter_mut().for_each(|named| named.keys.retain(|other| *other != key));
+            named.retain(|named| !named.keys.is_empty());
+            if named.is_empty() {
+                self.named.remove(&hash(&symbol));
             }
         }
         Some(symbol)
@@ -59,34 +65,62 @@ impl Ids {
 
     /// The keys of a symbol as the payload spells it; none when nobody asked for it.
     pub fn keys(&self, symbol: &str) -> &[Key] {
-        self.keys.get(symbol).map_or(&[], Vec::as_slice)
+        let named = self.named.get(&hash(symbol)).map_or(&[][..], Vec::as_slice);
+        named.iter().find(|named| equal(&named.symbol, symbol)).map_or(&[], |named| &named.keys)
     }
 }
 
-/// A hash for names that the operator chose, so that nobody gains by making them collide. Quicker by far than the
-/// standard library's.
-#[derive(Debug, Default)]
-struct Quick(u64);
+/// A symbol and those that it belongs to.
+#[derive(Debug)]
+struct Named {
+    symbol: String,
+    keys: Vec<Key>,
+}
 
-impl Hasher for Quick {
+/// Of names that the operator chose, so that nobody gains by making them collide. Quicker by far than the standard
+/// library's.
+#[inline]
+fn hash(text: &str) -> u64 {
+    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x517c_c1b7_2722_0a95);
+    let hash = words(text).fold(0, mix);
+    // Tables look at the lowest and the highest bits; multiplying leaves little in the lowest.
+    hash ^ hash >> 32
+}
+
+/// The same as `==`, which WebAssembly does byte by byte.
+#[inline]
+fn equal(one: &str, other: &str) -> bool {
+    one.len() == other.len() && words(one).eq(words(other))
+}
+
+/// Eight bytes at a time. Texts of one length have the same words if they are the same.
+#[inline]
+fn words(text: &str) -> impl Iterator<Item = u64> {
+    let (eights, rest) = text.as_bytes().as_chunks();
+    let last = match (rest.first_chunk(), rest.last_chunk()) {
+        (Some(first), Some(last)) => u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32,
+        _ => rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte)),
+    };
+    eights.iter().map(|eight| u64::from_le_bytes(*eight)).chain([last])
+}
+
+/// What is a hash already.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
     #[inline]
-    fn write(&mut self, bytes: &[u8]) {
-        let (eights, rest) = bytes.as_chunks();
-        let last = rest.iter().fold(0, |last, byte| last << 8 | u64::from(*byte));
-        for eight in eights.iter().map(|eight| u64::from_le_bytes(*eight)).chain([last]) {
-            self.0 = (self.0.rotate_left(5) ^ eight).wrapping_mul(0x517c_c1b7_2722_0a95);
-        }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 
-    #[inline]
-    fn write_u8(&mut self, _: u8) {
-        // What ends a text; nothing but one text is hashed here.
+    fn write(&mut self, _: &[u8]) {
+        // Nothing but one hash is hashed here.
     }
 
     #[inline]
     fn finish(&self) -> u64 {
-        // Tables look at the lowest and the highest bits; multiplying leaves little in the lowest.
-        self.0 ^ self.0 >> 32
+        self.0
     }
 }
 

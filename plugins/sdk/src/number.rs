@@ -1,6 +1,11 @@
 //! Exact decimals from text.
 
-use crate::{Decimal, Malformed, Value, json::digits};
+use std::borrow::Cow;
+
+use crate::{
+    Decimal, Malformed, Value,
+    json::{TENS, digits},
+};
 
 /// The digits that a 256-bit coefficient can have. Longer numbers are refused here, where the frame is known.
 const MOST_DIGITS: usize = 78;
@@ -34,14 +39,21 @@ pub fn decimal(text: &str) -> Result<Value, Malformed> {
 /// Exactly half way between two decimal numbers.
 ///
 /// ```
-/// # use feedgate_sdk::{Decimal, Value, mid};
-/// assert_eq!(mid("0.3521", "0.3526"), Ok(Value::Decimal(Decimal { coefficient: 35235, exponent: -5 })));
+/// # use feedgate_sdk::{Decimal, Malformed, Value, decimal, mid};
+/// # fn main() -> Result<(), Malformed> {
+/// let mid = mid(&decimal("0.3521")?, &decimal("0.3526")?);
+/// assert_eq!(mid, Ok(Value::Decimal(Decimal { coefficient: 35235, exponent: -5 })));
+/// # Ok(())
+/// # }
 /// ```
-pub fn mid(low: &str, high: &str) -> Result<Value, Malformed> {
-    if let Some(decimal) = short_mid(low, high) {
+pub fn mid(low: &Value, high: &Value) -> Result<Value, Malformed> {
+    if let (Value::Decimal(low), Value::Decimal(high)) = (low, high)
+        && let Some(decimal) = short_mid(*low, *high)
+    {
         return Ok(Value::Decimal(decimal));
     }
-    let (low, high) = (Parts::read(low)?, Parts::read(high)?);
+    let (low, high) = (spelled(low)?, spelled(high)?);
+    let (low, high) = (Parts::read(&low)?, Parts::read(&high)?);
     let exponent = low.exponent.min(high.exponent);
     let sum = low.at(exponent).zip(high.at(exponent)).and_then(|(low, high)| low.checked_add(high));
     // An odd sum needs one digit more: x / 2 is 5x / 10.
@@ -82,31 +94,28 @@ fn short(text: &str) -> Option<Decimal> {
     Some(Decimal { coefficient: if negative { -size } else { size }, exponent: -i32::try_from(places).ok()? })
 }
 
-/// The middle of what is [`short`], where 64 bits are enough for all of it.
-fn short_mid(low: &str, high: &str) -> Option<Decimal> {
-    let (low, high) = (short(low)?, short(high)?);
+/// A number's text.
+fn spelled(value: &Value) -> Result<Cow<'_, str>, Malformed> {
+    match value {
+        Value::Decimal(decimal) => Ok(format!("{}e{}", decimal.coefficient, decimal.exponent).into()),
+        Value::Literal(text) => Ok(text.into()),
+        Value::Text(_) | Value::Flag(_) | Value::Bytes(_) => Err(Malformed::new("a mid of what is no number")),
+    }
+}
+
+/// The middle where 64 bits are enough for all of it.
+fn short_mid(low: Decimal, high: Decimal) -> Option<Decimal> {
     let exponent = low.exponent.min(high.exponent);
     let at = |decimal: Decimal| {
-        let tens = TENS.get(usize::try_from(decimal.exponent - exponent).ok()?)?;
+        let tens = TENS.get(usize::try_from(decimal.exponent.checked_sub(exponent)?).ok()?)?;
         decimal.coefficient.checked_mul(i64::try_from(*tens).ok()?)
     };
     let sum = at(low)?.checked_add(at(high)?)?;
     Some(match sum % 2 {
         0 => Decimal { coefficient: sum / 2, exponent },
-        _ => Decimal { coefficient: sum.checked_mul(5)?, exponent: exponent - 1 },
+        _ => Decimal { coefficient: sum.checked_mul(5)?, exponent: exponent.checked_sub(1)? },
     })
 }
-
-/// The powers of ten that belong to so many places.
-const TENS: [u64; 18] = {
-    let mut tens = [1; 18];
-    let mut place = 1;
-    while place < tens.len() {
-        tens[place] = tens[place - 1] * 10;
-        place += 1;
-    }
-    tens
-};
 
 /// A number taken apart and checked: whole and fraction are digits only.
 struct Parts<'a> {
@@ -266,19 +275,23 @@ mod tests {
         }
     }
 
+    fn middle(low: &str, high: &str) -> Result<Value, Malformed> {
+        mid(&decimal(low)?, &decimal(high)?)
+    }
+
     #[test]
     fn mids() {
-        assert_eq!(mid("0.35210000", "0.35260000"), exact(35235000, -8));
-        assert_eq!(mid("1", "2"), exact(15, -1));
-        assert_eq!(mid("1.5", "2"), exact(175, -2));
-        assert_eq!(mid("-1", "2"), exact(5, -1));
-        assert_eq!(mid("1e2", "1"), exact(505, -1));
-        assert_eq!(mid("9223372036854775807", "9223372036854775807"), exact(i64::MAX, 0));
+        assert_eq!(middle("0.35210000", "0.35260000"), exact(35235000, -8));
+        assert_eq!(middle("1", "2"), exact(15, -1));
+        assert_eq!(middle("1.5", "2"), exact(175, -2));
+        assert_eq!(middle("-1", "2"), exact(5, -1));
+        assert_eq!(middle("1e2", "1"), exact(505, -1));
+        assert_eq!(middle("9223372036854775807", "9223372036854775807"), exact(i64::MAX, 0));
         assert_eq!(
-            mid("9223372036854775807", "9223372036854775806"),
+            middle("9223372036854775807", "9223372036854775806"),
             Ok(Value::Literal("92233720368547758065e-1".into()))
         );
-        assert!(mid("1e1000", "1e-1000").is_err());
-        assert!(mid("1", "x").is_err());
+        assert!(middle("1e1000", "1e-1000").is_err());
+        assert!(middle("1", "x").is_err());
     }
 }

@@ -103,7 +103,7 @@ fn depth_is_bounded_where_it_is_read() {
 /// What nobody asks for is only passed over.
 #[test]
 fn damage_in_what_is_skipped_may_pass() {
-    for skipped in [r#"{"a":01,,}"#, "[1 2]", r#""\q""#, "nul"] {
+    for skipped in [r#"{"a":01,,}"#, "[1 2]", r#""\q""#, r#"["\é]"]"#, "nul"] {
         let text = format!(r#"{{"data":{{"E":1,"s":"x","z":{skipped}}}}}"#);
         assert!(serde_json::from_str::<Message<'_>>(&text).is_err());
         assert!(json::object::<Message<'_>>(&text).is_ok(), "{text}");

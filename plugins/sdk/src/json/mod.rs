@@ -1,5 +1,8 @@
 //! JSON without losing a digit, and quickly.
 
+mod block;
+mod deserialize;
+mod digits;
 mod item;
 mod number;
 mod reader;
@@ -13,8 +16,8 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
+pub(crate) use self::digits::{TENS, digits};
 use self::reader::Reader;
-pub(crate) use self::scan::digits;
 pub use self::{item::Item, number::Number};
 use crate::Malformed;
 

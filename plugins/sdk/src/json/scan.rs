@@ -1,103 +1,60 @@
-//! Looking at text eight bytes at a time. WebAssembly pays for every turn of a loop, so turns are few.
+//! Looking at text many bytes at a time. WebAssembly pays for every turn of a loop, so turns are few.
 
-use std::num::NonZeroU64;
+use super::block::{Block, Marks, SIZE};
 
-/// Eight bytes of a text; zeros where it ends. Each search gives the place of the first byte that it looks for.
-#[derive(Clone, Copy)]
-pub(super) struct Window(u64);
-
-/// The same byte eight times.
-const fn all(byte: u8) -> u64 {
-    u64::from_ne_bytes([byte; 8])
+/// Where a string ends that holds `at`, or has something special: a quote, a backslash, a control character. The text's
+/// length if nowhere.
+#[inline(always)]
+pub(super) fn string_end(text: &[u8], at: usize) -> usize {
+    find(text, at, |block| block.is(b'"').or(block.is(b'\\')).or(block.is_up_to(0x1f)))
 }
 
-impl Window {
-    pub(super) const SIZE: usize = 8;
+/// Where a number or a word ends: at a comma, a closing bracket, white space. The text's length if nowhere.
+#[inline(always)]
+pub(super) fn scalar_end(text: &[u8], at: usize) -> usize {
+    find(text, at, |block| block.is(b',').or(block.lower().is(b'}')).or(block.is_up_to(b' ')))
+}
 
-    #[inline]
-    pub(super) fn at(text: &[u8], at: usize) -> Self {
-        let rest = text.get(at..).unwrap_or_default();
-        match rest.first_chunk() {
-            Some(bytes) => Self(u64::from_le_bytes(*bytes)),
-            None => Self(rest.iter().rev().fold(0, |window, byte| window << 8 | u64::from(*byte))),
+/// Where the next bracket or quote stands, or a control character that differs from a quote by a bit only. The text's
+/// length if nowhere.
+#[inline(always)]
+pub(super) fn bracket(text: &[u8], at: usize) -> usize {
+    find(text, at, |block| {
+        let lower = block.lower();
+        lower.is(b'"').or(lower.is(b'{')).or(lower.is(b'}'))
+    })
+}
+
+/// The place of the first byte from `at` on that is wanted. The text's length if there is none.
+#[inline(always)]
+fn find(text: &[u8], at: usize, wanted: impl Fn(Block) -> Marks) -> usize {
+    // Nearly always near, where nothing turns and nothing is called.
+    match text.get(at..).and_then(<[u8]>::first_chunk).and_then(|bytes| wanted(Block::read(bytes)).first()) {
+        Some(place) => at + place,
+        None => find_far(text, at, wanted),
+    }
+}
+
+/// The same, however far.
+#[inline(never)]
+fn find_far(text: &[u8], mut at: usize, wanted: impl Fn(Block) -> Marks) -> usize {
+    while let Some(bytes) = text.get(at..).and_then(<[u8]>::first_chunk) {
+        if let Some(place) = wanted(Block::read(bytes)).first() {
+            return at + place;
         }
+        at += SIZE;
     }
-
-    /// What ends a string or is special in it: a quote, a backslash, a control character. So is the end of the text.
-    #[inline]
-    pub(super) fn in_string(self) -> Option<usize> {
-        self.first(self.marks(b'"') | self.marks(b'\\') | self.marks_below(0x20))
-    }
-
-    /// What ends a number or a word: a comma, a closing bracket, white space. So does the end of the text.
-    #[inline]
-    pub(super) fn in_scalar(self) -> Option<usize> {
-        self.first(self.marks(b',') | self.lower().marks(b'}') | self.marks_below(0x21))
-    }
-
-    /// Brackets and quotes; and the control characters that differ from a quote by a bit only.
-    #[inline]
-    pub(super) fn in_brackets(self) -> Option<usize> {
-        let lower = self.lower();
-        self.first(lower.marks(b'"') | lower.marks(b'{') | lower.marks(b'}'))
-    }
-
-    /// Square brackets made curly ones.
-    #[inline]
-    fn lower(self) -> Self {
-        Self(self.0 | all(0x20))
-    }
-
-    /// The top bit of each byte that is this one. Behind the first there may be some too many.
-    #[inline]
-    fn marks(self, byte: u8) -> u64 {
-        let zeros = self.0 ^ all(byte);
-        zeros.wrapping_sub(all(1)) & !zeros & all(0x80)
-    }
-
-    /// The same of each that is smaller.
-    #[inline]
-    fn marks_below(self, byte: u8) -> u64 {
-        self.0.wrapping_sub(all(byte)) & !self.0 & all(0x80)
-    }
-
-    #[inline]
-    fn first(self, marks: u64) -> Option<usize> {
-        NonZeroU64::new(marks).map(|marks| (marks.trailing_zeros() / 8) as usize)
-    }
+    find_last(text, at, wanted)
 }
 
-/// The number that these digits spell, if they are all digits and not so many that it might not fit.
-#[inline]
-pub(crate) fn digits(text: &[u8]) -> Option<u64> {
-    if text.is_empty() || text.len() > 19 {
-        return None;
+/// The same where less than a block is left.
+fn find_last(text: &[u8], at: usize, wanted: impl Fn(Block) -> Marks) -> usize {
+    let rest = text.get(at..).unwrap_or_default();
+    let mut bytes = [b'x'; SIZE];
+    for (byte, given) in bytes.iter_mut().zip(rest) {
+        *byte = *given;
     }
-    let (eights, rest) = text.as_chunks::<8>();
-    let mut number = 0;
-    for eight in eights {
-        number = number * 100_000_000 + eight_digits(u64::from_le_bytes(*eight))?;
-    }
-    for byte in rest {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        number = number * 10 + u64::from(digit);
-    }
-    Some(number)
-}
-
-/// Eight at once: neighbours are joined to pairs, pairs to fours, fours to the whole.
-#[inline]
-fn eight_digits(text: u64) -> Option<u64> {
-    let digits = text ^ all(b'0');
-    if (digits | digits.wrapping_add(all(0x80 - 10))) & all(0x80) != 0 {
-        return None;
-    }
-    let pairs = (digits * 10 + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
-    let fours = (pairs * 100 + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
-    Some((fours * 10_000 + (fours >> 32)) & 0xffff_ffff)
+    wanted(Block::read(&bytes)).first().map_or(text.len(), |place| at + place)
 }
 
 /// Whether JSON spells numbers so.
@@ -137,44 +94,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn windows_find_what_they_look_for() {
+    fn searches_find_the_first_that_is_wanted() {
         #[track_caller]
-        fn check(search: impl Fn(Window) -> Option<usize>, wanted: impl Fn(u8) -> bool) {
-            for place in 0..8 {
+        fn check(search: impl Fn(&[u8], usize) -> usize, wanted: impl Fn(u8) -> bool) {
+            // In the first block, in the second, in what is left, in a text that is shorter than a block.
+            for (length, place) in [(40, 0), (40, 15), (40, 20), (40, 33), (40, 39), (17, 16), (9, 0), (9, 8), (0, 0)] {
                 for byte in 0..=255 {
-                    let mut text = [b'x'; 8];
-                    text[place] = byte;
-                    let found = search(Window::at(&text, 0));
-                    assert_eq!(found, wanted(byte).then_some(place), "{byte} at {place}");
-                    // What follows never hides it, nor shows where there is nothing.
-                    text[place + 1..].fill(byte.wrapping_add(1));
-                    let found = search(Window::at(&text, 0)).filter(|found| *found <= place);
-                    assert_eq!(found, wanted(byte).then_some(place), "{byte} at {place} before others");
+                    let mut text = vec![b'x'; length];
+                    if let Some(rest) = text.get_mut(place..) {
+                        // What is wanted behind it changes nothing, nor does what is wanted before the beginning.
+                        rest.fill(b'"');
+                    }
+                    if let Some(at) = text.get_mut(place) {
+                        *at = byte;
+                    }
+                    for at in [0, place / 2, place] {
+                        let expected = (at..length).find(|place| wanted(text[*place])).unwrap_or(length);
+                        assert_eq!(search(&text, at), expected, "{byte} at {place} of {length} from {at}");
+                    }
+                    assert_eq!(search(&text, length + 3), length, "behind the end");
                 }
             }
         }
-        check(Window::in_string, |byte| matches!(byte, b'"' | b'\\' | 0..0x20));
-        check(Window::in_scalar, |byte| matches!(byte, b',' | b'}' | b']' | 0..=0x20));
-        check(Window::in_brackets, |byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | 0x02));
-    }
-
-    #[test]
-    fn a_text_ends_in_zeros() {
-        assert_eq!(Window::at(b"abc", 1).in_string(), Some(2));
-        assert_eq!(Window::at(b"abc", 3).in_string(), Some(0));
-        assert_eq!(Window::at(b"abc", 9).in_string(), Some(0));
-        assert_eq!(Window::at(b"abc\"", 1).in_string(), Some(2));
-        assert_eq!(Window::at(b"abc", 0).in_brackets(), None);
-    }
-
-    #[test]
-    fn digits_are_read_or_refused() {
-        for text in ["0", "7", "12345678", "123456789", "0000000000000000001", "9999999999999999999", "1763700000251"] {
-            assert_eq!(digits(text.as_bytes()), text.parse().ok(), "{text}");
-        }
-        for text in ["", "-1", "1.5", "1234567a", "12345678:", "/2345678", "12345678901234567890", "1234567\u{b1}"] {
-            assert_eq!(digits(text.as_bytes()), None, "{text}");
-        }
+        check(string_end, |byte| matches!(byte, b'"' | b'\\' | 0..0x20));
+        check(scalar_end, |byte| matches!(byte, b',' | b'}' | b']' | 0..=0x20));
+        check(bracket, |byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | 0x02));
     }
 
     #[test]
