@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
-    json::{Item, Number, object, read},
+    json::{Item, Number, each, object},
     mid, url,
 };
 use serde::Deserialize;
@@ -84,29 +84,69 @@ impl Http for Binance {
     fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
         // Prices come as an array. An object is an error, whatever its status says.
-        if response.status != 200 || text(response)?.trim_start().starts_with('{') {
+        let body = text(response)?;
+        if response.status != 200 || body.trim_start().starts_with('{') {
             return self.fault(keys, response);
         }
-        let items: Vec<Item<Ticker<'_>>> = read(text(response)?)?;
-        self.batches.passed(keys);
-        // Keys are small: each is an index.
-        let mut outcomes: Vec<Option<Outcome>> = Vec::new();
-        outcomes.resize(keys.iter().max().map_or(0, |&key| key as usize + 1), None);
-        for ticker in items.into_iter().filter_map(|Item(item)| item.ok()) {
+        let mut answers = Answers::to(keys);
+        each(body, |ticker: Result<Ticker<'_>, Malformed>| {
+            let Ok(ticker) = ticker else { return };
             for &key in self.ids.keys(&ticker.symbol) {
-                let Some(place) = outcomes.get_mut(key as usize) else { continue };
-                let outcome = match self.value(&ticker) {
-                    _ if place.is_some() => Outcome::missing(key, Missing::Malformed, "two answers for one symbol"),
+                answers.add(key, || match self.value(&ticker) {
                     Ok(Some(value)) => Outcome::Observed(Observation::new(key, value)),
                     Ok(None) => Outcome::missing(key, Missing::NoValue, "no trades or an empty side of the book"),
                     Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
-                };
-                *place = Some(outcome);
+                });
+            }
+        })?;
+        self.batches.passed(keys);
+        Ok(answers.with_the_missing())
+    }
+}
+
+/// What an answer says of the keys that it was asked for.
+struct Answers<'k> {
+    keys: &'k [Key],
+    /// By key, since keys are small: each is an index.
+    given: Vec<Given>,
+    outcomes: Vec<Outcome>,
+}
+
+#[derive(Clone, Copy)]
+enum Given {
+    NotAsked,
+    Waiting,
+    /// The place in the outcomes.
+    At(usize),
+}
+
+impl<'k> Answers<'k> {
+    fn to(keys: &'k [Key]) -> Self {
+        let mut given = vec![Given::NotAsked; keys.iter().max().map_or(0, |&key| key as usize + 1)];
+        keys.iter().for_each(|&key| given[key as usize] = Given::Waiting);
+        Self { keys, given, outcomes: Vec::with_capacity(keys.len()) }
+    }
+
+    fn add(&mut self, key: Key, outcome: impl FnOnce() -> Outcome) {
+        match self.given.get_mut(key as usize) {
+            Some(given @ Given::Waiting) => {
+                *given = Given::At(self.outcomes.len());
+                self.outcomes.push(outcome());
+            }
+            Some(Given::At(place)) => {
+                self.outcomes[*place] = Outcome::missing(key, Missing::Malformed, "two answers for one symbol");
+            }
+            Some(Given::NotAsked) | None => {}
+        }
+    }
+
+    fn with_the_missing(mut self) -> Vec<Outcome> {
+        for &key in self.keys {
+            if let Given::Waiting = self.given[key as usize] {
+                self.outcomes.push(Outcome::missing(key, Missing::Undecided, "left out of the answer"));
             }
         }
-        let left_out = |&key: &Key| Outcome::missing(key, Missing::Undecided, "left out of the answer");
-        let mut take = |key: &Key| outcomes.get_mut(*key as usize).and_then(Option::take);
-        Ok(keys.iter().map(|key| take(key).unwrap_or_else(|| left_out(key))).collect())
+        self.outcomes
     }
 }
 

@@ -108,13 +108,21 @@ fn short_mid(low: Decimal, high: Decimal) -> Option<Decimal> {
     let exponent = low.exponent.min(high.exponent);
     let at = |decimal: Decimal| {
         let tens = TENS.get(usize::try_from(decimal.exponent.checked_sub(exponent)?).ok()?)?;
-        decimal.coefficient.checked_mul(i64::try_from(*tens).ok()?)
+        product(decimal.coefficient, *tens)
     };
     let sum = at(low)?.checked_add(at(high)?)?;
     Some(match sum % 2 {
         0 => Decimal { coefficient: sum / 2, exponent },
-        _ => Decimal { coefficient: sum.checked_mul(5)?, exponent: exponent.checked_sub(1)? },
+        _ => Decimal { coefficient: product(sum, 5)?, exponent: exponent.checked_sub(1)? },
     })
+}
+
+/// Where it surely fits: `checked_mul` would take 128 bits, for which WebAssembly has no instruction.
+#[inline]
+fn product(number: i64, factor: u64) -> Option<i64> {
+    let bits = |number: u64| u64::BITS - number.leading_zeros();
+    let fits = bits(number.unsigned_abs()) + bits(factor) <= 63;
+    fits.then(|| number * factor.cast_signed())
 }
 
 /// A number taken apart and checked: whole and fraction are digits only.

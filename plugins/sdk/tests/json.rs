@@ -133,6 +133,23 @@ fn one_bad_item_costs_itself() {
 }
 
 #[test]
+fn an_array_is_read_item_by_item() {
+    fn read(text: &str) -> Result<Vec<Option<u8>>, String> {
+        let mut items = Vec::new();
+        json::each(text, |item| items.push(item.ok())).map_err(|error| error.to_string())?;
+        Ok(items)
+    }
+    assert_eq!(read(" [ 1 , 2 ] "), Ok(vec![Some(1), Some(2)]));
+    assert_eq!(read(r#"[300,{"a":[1]},"x",[],7]"#), Ok(vec![None, None, None, None, Some(7)]));
+    assert_eq!(read("[]"), Ok(Vec::new()));
+    for (text, words) in
+        [("{}", "expected an array"), ("[1,]", "expected value"), ("[1 2]", "`,`"), ("[1", "EOF"), ("[1]]", "trailing")]
+    {
+        assert!(read(text).is_err_and(|error| error.contains(words)), "{text}: {:?}", read(text));
+    }
+}
+
+#[test]
 fn rare_types_are_read_too() {
     #[derive(Debug, Deserialize, PartialEq)]
     #[serde(rename_all = "lowercase")]

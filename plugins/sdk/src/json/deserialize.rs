@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use serde::{
-    Deserializer,
+    Deserialize, Deserializer,
     de::{
         DeserializeSeed, Error as _, MapAccess, SeqAccess, Unexpected, Visitor,
         value::{BorrowedStrDeserializer, CowStrDeserializer},
@@ -20,6 +20,7 @@ use super::{
     reader::{Fault, Reader, Result, fault},
     scan,
 };
+use crate::Malformed;
 
 /// How deep the values that are read may lie in each other. What is passed over may be as deep as it likes.
 const DEEPEST: u32 = 128;
@@ -328,10 +329,51 @@ impl<'de> MapAccess<'de> for Members<'_, 'de> {
     }
 }
 
+/// Hands out the items of the array that begins here, and goes behind it.
+pub(super) fn each<'a, T: Deserialize<'a>>(
+    reader: &mut Reader<'a>,
+    mut take: impl FnMut(std::result::Result<T, Malformed>),
+) -> Result<()> {
+    if reader.peek() != Some(b'[') {
+        return fault("expected an array");
+    }
+    reader.at += 1;
+    let mut items = Items { reader, first: true };
+    while items.next()? {
+        items.reader.peek();
+        let (start, depth) = (items.reader.at, items.reader.depth);
+        match T::deserialize(&mut *items.reader) {
+            Ok(item) => take(Ok(item)),
+            Err(fault) => {
+                take(Err(items.reader.place(&fault)));
+                (items.reader.at, items.reader.depth) = (start, depth);
+                items.reader.pass()?;
+            }
+        }
+    }
+    items.reader.expect(b']', "expected `,` or `]`")
+}
+
 /// The items of an array, up to its bracket.
 struct Items<'r, 'a> {
     reader: &'r mut Reader<'a>,
     first: bool,
+}
+
+impl Items<'_, '_> {
+    /// Goes to the next item, if there is one.
+    #[inline]
+    fn next(&mut self) -> Result<bool> {
+        match self.reader.peek() {
+            Some(b']') => return Ok(false),
+            Some(b',') if !self.first => self.reader.at += 1,
+            Some(_) if self.first => {}
+            None => return fault("EOF while parsing a list"),
+            Some(_) => return fault("expected `,` or `]`"),
+        }
+        self.first = false;
+        Ok(true)
+    }
 }
 
 impl<'de> SeqAccess<'de> for Items<'_, 'de> {
@@ -339,15 +381,7 @@ impl<'de> SeqAccess<'de> for Items<'_, 'de> {
 
     #[inline]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>> {
-        match self.reader.peek() {
-            Some(b']') => return Ok(None),
-            Some(b',') if !self.first => self.reader.at += 1,
-            Some(_) if self.first => {}
-            None => return fault("EOF while parsing a list"),
-            Some(_) => return fault("expected `,` or `]`"),
-        }
-        self.first = false;
-        seed.deserialize(&mut *self.reader).map(Some)
+        if self.next()? { seed.deserialize(&mut *self.reader).map(Some) } else { Ok(None) }
     }
 }
 

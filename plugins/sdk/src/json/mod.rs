@@ -39,6 +39,24 @@ pub fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Malformed> {
     whole(Reader::new(text))
 }
 
+/// Reads an array item by item: nothing is kept of one when the next is read, and one that cannot be read costs itself only.
+/// An error says that the text is no array to its end; then what was taken is worth nothing.
+///
+/// ```
+/// # use feedgate_sdk::json;
+/// # fn main() -> Result<(), feedgate_sdk::Malformed> {
+/// let mut sum = 0;
+/// json::each(r#"[1, "two", 3]"#, |item| sum += item.unwrap_or(0))?;
+/// assert_eq!(sum, 4);
+/// # Ok(())
+/// # }
+/// ```
+pub fn each<'a, T: Deserialize<'a>>(text: &'a str, take: impl FnMut(Result<T, Malformed>)) -> Result<(), Malformed> {
+    let mut reader = Reader::new(text);
+    let read = deserialize::each(&mut reader, take).and_then(|()| reader.end());
+    read.map_err(|fault| reader.place(&fault))
+}
+
 fn whole<'a, T: Deserialize<'a>>(mut reader: Reader<'a>) -> Result<T, Malformed> {
     let read = T::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
     read.map_err(|fault| reader.place(&fault))
