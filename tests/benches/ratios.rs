@@ -1,6 +1,7 @@
 //! What has a target, side by side: one message into the store by a plugin and by a native parser of the same bytes, a
 //! read of the store beside a writer and alone, a swap of a cached plugin. What is compared takes turns, so that a busy
-//! machine is busy for all of it; what is printed are the medians of the rounds, and of each round's ratio.
+//! machine is busy for all of it; what is printed are the medians of the rounds, and of each round's ratio. The floor is the
+//! plugin's core module, called without the component model, its results thrown away.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -16,7 +17,7 @@ use feedgate::observation::Key;
 use feedgate::state::StateDir;
 use feedgate::store::Store;
 
-use shared::{CONTEXT, Shape, Ways, at_once, engine, file, shapes, write, write_on};
+use shared::{CONTEXT, Floor, Shape, Ways, at_once, engine, file, shapes, write, write_on};
 
 const ROUNDS: usize = 1_001;
 
@@ -26,8 +27,8 @@ const TURN: Duration = Duration::from_micros(50);
 fn main() {
     println!("one message into the store: ns, and times the native parser\n");
     println!(
-        "{:<40} {:>9} {:>9} {:>6} {:>7} {:>9} {:>9}",
-        "", "native", "plugin", "ratio", "target", "16 a call", "64 a call"
+        "{:<40} {:>9} {:>9} {:>6} {:>7} {:>6} {:>9} {:>9}",
+        "", "native", "plugin", "ratio", "target", "floor", "16 a call", "64 a call"
     );
     for shape in shapes() {
         messages(&shape);
@@ -43,12 +44,15 @@ fn messages(shape: &Shape) {
     let batches: &[usize] = if shape.is_streamed() { &[1, 16, 64] } else { &[1] };
     let natively = Contender { pieces: 1, turn: Box::new(|| ways.borrow_mut().natively()) };
     let by_plugin = batches.iter().map(|&pieces| Contender { pieces, turn: Box::new(move || by_plugin(pieces)) });
-    let measured = in_turns(std::iter::once(natively).chain(by_plugin).collect());
+    let mut floor = Floor::new(shape).expect("the module runs");
+    let floor = Contender { pieces: 1, turn: Box::new(move || floor.read()) };
+    let measured = in_turns([natively, floor].into_iter().chain(by_plugin).collect());
     let target = shape.target.map_or_else(|| "-".to_owned(), |target| format!("≤ {target:.2}"));
-    let [native, plugin, batched @ ..] = &measured[..] else { unreachable!("at least two") };
+    let [native, floor, plugin, batched @ ..] = &measured[..] else { unreachable!("at least three") };
     let batched: String = batched.iter().map(|one| format!(" {:>9.2}", one.ratio)).collect();
     let (name, ratio) = (shape.to_string(), plugin.ratio);
-    println!("{name:<40} {:>9.0} {:>9.0} {ratio:>6.2} {target:>7}{batched}", native.nanos, plugin.nanos);
+    let (native, plugin, floor) = (native.nanos, plugin.nanos, floor.ratio);
+    println!("{name:<40} {native:>9.0} {plugin:>9.0} {ratio:>6.2} {target:>7} {floor:>6.2}{batched}");
 }
 
 /// One of those that are compared.

@@ -3,6 +3,9 @@
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
+#[path = "core.rs"]
+mod core;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
@@ -21,6 +24,8 @@ use feedgate::store::{ProviderSlots, SlotTable, Store};
 use feedgate_tests::native::{self, Price};
 use foldhash::fast::RandomState;
 use futures_util::FutureExt;
+
+use self::core::Core;
 
 pub(crate) const CONTEXT: Context = Context { now_ms: 1_763_700_000_000, nonce: 1 };
 
@@ -239,6 +244,11 @@ pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().expect("synchronous")
 }
 
+fn subscriptions(shape: &Shape) -> Vec<Subscription> {
+    let ids = shape.ids.iter().map(|id| Arc::<str>::from(id.as_str()));
+    (0..).map(Key).zip(ids).map(|(key, id)| Subscription { key, id }).collect()
+}
+
 /// One shape with both of its ways into a store, each with slots of its own.
 pub(crate) struct Ways {
     payloads: Vec<String>,
@@ -260,8 +270,7 @@ impl Ways {
         let plugin = engine(None).load_blocking(file(shape.plugin)).expect("a good plugin");
         let open = plugin.configured("bench".into(), shape.settings.to_owned());
         let (mut codec, _) = at_once(open.open()).expect("it opens");
-        let ids = shape.ids.iter().map(|id| Arc::<str>::from(id.as_str()));
-        let subscriptions: Vec<_> = (0..).map(Key).zip(ids).map(|(key, id)| Subscription { key, id }).collect();
+        let subscriptions = subscriptions(shape);
         if shape.polled {
             at_once(codec.create_requests(CONTEXT, &subscriptions)).expect("it asks");
         } else {
@@ -350,6 +359,52 @@ impl Ways {
                 self.by_plugin.store(observation, receipt);
             }
         }
+    }
+}
+
+/// One shape read by the plugin's core module, without the component model, and stored nowhere: the floor of a call.
+pub(crate) struct Floor {
+    core: Core,
+    read: Read,
+    payloads: Vec<String>,
+    keys: Vec<u32>,
+    next: usize,
+}
+
+enum Read {
+    Streamed(core::HandleMessages),
+    Polled(core::ParseResponse),
+}
+
+impl Floor {
+    pub(crate) fn new(shape: &Shape) -> wasmtime::Result<Self> {
+        let mut core = Core::open(file(shape.plugin), shape.settings)?;
+        let subscriptions = subscriptions(shape);
+        let (read, count) = if shape.polled {
+            core.create_requests(CONTEXT, &subscriptions)?;
+            (Read::Polled(core.parse_response()?), ANSWERS)
+        } else {
+            core.subscribe(CONTEXT, &subscriptions)?;
+            let handle = core.handle_messages()?;
+            for text in &shape.opening {
+                core.handle(&handle, CONTEXT, text)?;
+            }
+            (Read::Streamed(handle), FRAMES)
+        };
+        let payloads = (0..count).map(|number| (shape.payload)(number)).collect();
+        let keys = subscriptions.iter().map(|subscription| subscription.key.0).collect();
+        Ok(Self { core, read, payloads, keys, next: 0 })
+    }
+
+    /// The next payload.
+    pub(crate) fn read(&mut self) {
+        let payload = &self.payloads[self.next % self.payloads.len()];
+        self.next += 1;
+        let read = match &self.read {
+            Read::Streamed(handle) => self.core.handle(handle, CONTEXT, payload),
+            Read::Polled(parse) => self.core.parse(parse, CONTEXT, &self.keys, payload.as_bytes()),
+        };
+        read.expect("it reads");
     }
 }
 
