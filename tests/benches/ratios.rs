@@ -1,5 +1,5 @@
 //! What has a target, side by side: one message into the store by a plugin and by a native parser of the same bytes, a
-//! read of the store beside a writer and alone, a swap of a cached plugin. What is compared takes turns, so that a busy
+//! read of the store beside a writer and alone, a swap of a cached plugin, many of them at a start. What is compared takes turns, so that a busy
 //! machine is busy for all of it; what is printed are the medians of the rounds, and of each round's ratio.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use feedgate::codec::{Incoming, OpenCodec, Subscription, WebSocketCodec};
 use feedgate::observation::Key;
+use feedgate::plugin::Plugin;
 use feedgate::state::StateDir;
 use feedgate::store::Store;
 
@@ -35,6 +36,7 @@ fn main() {
     println!("\nthe rest\n");
     reads();
     swap();
+    many();
 }
 
 fn messages(shape: &Shape) {
@@ -154,3 +156,44 @@ fn swap() {
     });
     println!("a cached plugin, from its file's bytes to its first message: {:.2} ms (target ≤ 1)", median(swapped));
 }
+
+/// As often as a start with so many cached plugins: from each file's bytes to an instance that has its settings.
+#[cfg(unix)]
+fn many() {
+    const PLUGINS: usize = 50;
+    let names = ["binance", "bitfinex", "bitstamp", "bybit", "coinbase", "coingecko", "coinmarketcap", "dydx", "gate"];
+    let others = ["geckoterminal", "htx", "kraken", "kucoin", "mexc", "okx", "polymarket"];
+    let directory = tempfile::TempDir::new().expect("a temporary directory");
+    let state = StateDir::open(directory.path()).expect("writable");
+    let engine = engine(Some(&state));
+    // A note makes each a file of its own.
+    let names = names.iter().chain(&others).cycle().take(PLUGINS);
+    let files: Vec<_> = names.zip(0..).map(|(name, number)| [file(name), &[0, 3, 2, b'#', number]].concat()).collect();
+    let load = |file: &Vec<u8>| engine.load_blocking(file).expect("a good plugin");
+    for file in &files {
+        load(file);
+    }
+    let used = || {
+        let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        used.tv_sec as f64 * 1e3 + used.tv_nsec as f64 / 1e6
+    };
+    let rounds = (0..ROUNDS / 50).map(|_| {
+        let start = used();
+        let loaded: Vec<_> = files.iter().map(load).collect();
+        let between = used();
+        let configured = |plugin: &Plugin| plugin.configured("bench".into(), "{}".to_owned());
+        let open: Vec<_> = loaded.iter().map(|plugin| at_once(configured(plugin).open()).expect("it opens")).collect();
+        let end = used();
+        drop(open);
+        (between - start, end - between)
+    });
+    let (loaded, opened): (Vec<_>, Vec<_>) = rounds.unzip();
+    let (loaded, opened) = (median(loaded.into_iter()), median(opened.into_iter()));
+    println!(
+        "{PLUGINS} cached plugins: {loaded:.0} ms of processor time to load, {opened:.0} ms to open and configure one of each \
+         (target for a whole start ≤ 200)"
+    );
+}
+
+#[cfg(not(unix))]
+fn many() {}
