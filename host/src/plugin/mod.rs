@@ -294,7 +294,8 @@ impl Engine {
         let kept = self.cache.as_ref().and_then(|cache| {
             let kept = cache.read(digest).map_err(|why| why.to_string()).transpose()?;
             // SAFETY: the tag says that an engine with this key wrote these very bytes, and it writes only what its
-            // compiler answered. They were read whole before they were checked, so nobody can change them now.
+            // compiler answered, behind a line of JSON in which no plugin can end a line. They were read whole before
+            // they were checked, so nobody can change them now.
             let kept = kept.and_then(|kept| unsafe { compile::revive_kept(engine, &kept) }.map_err(|e| e.to_string()));
             kept.inspect_err(|why| tracing::warn!(%digest, why, "a compiled plugin on disk is refused; compiling anew"))
                 .ok()
