@@ -288,6 +288,26 @@ fn what_was_compiled_once_is_loaded_without_a_child() {
     assert!(load(&started(directory.path(), nowhere()), &marked("not kept")).is_err());
 }
 
+#[test]
+fn what_a_plugin_told_of_itself_is_kept_with_its_code() {
+    let directory = TempDir::new().expect("a temporary directory");
+    let (bytes, state) = (marked("told"), StateDir::open(directory.path()).expect("writable"));
+    // So little that no description comes through.
+    let deaf = PluginLimits { max_result_bytes: 16, ..PluginLimits::default() };
+    let deaf = Engine::new(deaf, compiler(), Some(&state)).expect("this machine runs WebAssembly");
+    let error = load(&deaf, &bytes).expect_err("it cannot be understood");
+    assert!(error.contains("does not describe itself"), "{error}");
+    // Its code was kept all the same, without a description: another engine asks for it.
+    let first = load(&started(directory.path(), nowhere()), &bytes).expect("it was compiled");
+    let description = first.description().clone();
+    drop(first);
+    load(&deaf, &bytes).expect_err("it was not there when the code was kept");
+    std::fs::remove_file(kept(directory.path(), &bytes)).expect("it was kept");
+    drop(load(&started(directory.path(), compiler()), &bytes).expect("a good plugin"));
+    let again = load(&deaf, &bytes).expect("nobody need ask");
+    assert_eq!(again.description(), &description);
+}
+
 /// The plugin is compiled anew whatever was done to what was kept of it, and kept again.
 #[track_caller]
 fn check_tampered(directory: &Path, bytes: &[u8], tamper: impl Fn(&Path)) {

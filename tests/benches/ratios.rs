@@ -1,7 +1,8 @@
 //! What has a target, side by side: one message into the store by a plugin and by a native parser of the same bytes, a
-//! read of the store beside a writer and alone, a swap of a cached plugin. What is compared takes turns, so that a busy
-//! machine is busy for all of it; what is printed are the medians of the rounds, and of each round's ratio. The floor is the
-//! plugin's core module, called without the component model, its results thrown away.
+//! read of the store beside a writer and alone, a swap of a cached plugin, many of them at a start. What is compared takes
+//! turns, so that a busy machine is busy for all of it; what is printed are the medians of the rounds, and of each round's
+//! ratio. The floor is the plugin's core module, called without the component model, its results thrown away. With the
+//! argument `rest` only what comes after the messages.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -13,7 +14,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use feedgate::codec::{Incoming, OpenCodec, Subscription, WebSocketCodec};
+use feedgate::daemon::{ConfigSource, Daemon, Options};
 use feedgate::observation::Key;
+use feedgate::plugin::{Compiler, Plugin};
 use feedgate::state::StateDir;
 use feedgate::store::Store;
 
@@ -25,17 +28,20 @@ const ROUNDS: usize = 1_001;
 const TURN: Duration = Duration::from_micros(50);
 
 fn main() {
-    println!("one message into the store: ns, and times the native parser\n");
-    println!(
-        "{:<40} {:>9} {:>9} {:>6} {:>7} {:>6} {:>9} {:>9}",
-        "", "native", "plugin", "ratio", "target", "floor", "16 a call", "64 a call"
-    );
-    for shape in shapes() {
-        messages(&shape);
+    if std::env::args().all(|argument| argument != "rest") {
+        println!("one message into the store: ns, and times the native parser\n");
+        println!(
+            "{:<40} {:>9} {:>9} {:>6} {:>7} {:>6} {:>9} {:>9}",
+            "", "native", "plugin", "ratio", "target", "floor", "16 a call", "64 a call"
+        );
+        for shape in shapes() {
+            messages(&shape);
+        }
     }
     println!("\nthe rest\n");
     reads();
     swap();
+    many();
 }
 
 fn messages(shape: &Shape) {
@@ -158,3 +164,74 @@ fn swap() {
     });
     println!("a cached plugin, from its file's bytes to its first message: {:.2} ms (target ≤ 1)", median(swapped));
 }
+
+/// A start with so many cached plugins: from each file's bytes to an instance that has its settings, and a whole daemon.
+#[cfg(unix)]
+fn many() {
+    const PLUGINS: usize = 50;
+    let names = ["binance", "bitfinex", "bitstamp", "bybit", "coinbase", "coingecko", "coinmarketcap", "dydx", "gate"];
+    let others = ["geckoterminal", "htx", "kraken", "kucoin", "mexc", "okx", "polymarket"];
+    let directory = tempfile::TempDir::new().expect("a temporary directory");
+    let state = StateDir::open(&directory.path().join("state")).expect("writable");
+    let plugins = directory.path().join("plugins");
+    std::fs::create_dir(&plugins).expect("writable");
+    // Nobody connects anywhere.
+    let config = directory.path().join("feedgate.toml");
+    std::fs::write(&config, "autostart = false\napi = { enabled = false }\n").expect("writable");
+    let engine = engine(Some(&state));
+    // A note makes each a file of its own.
+    let names = names.iter().chain(&others).cycle().take(PLUGINS);
+    let files: Vec<_> = names.zip(0..).map(|(name, number)| [file(name), &[0, 3, 2, b'#', number]].concat()).collect();
+    let load = |file: &Vec<u8>| engine.load_blocking(file).expect("a good plugin");
+    for (number, file) in files.iter().enumerate() {
+        load(file);
+        std::fs::write(plugins.join(format!("p{number}.wasm")), file).expect("writable");
+    }
+    let rounds = (0..ROUNDS / 50).map(|_| {
+        let start = used();
+        let loaded: Vec<_> = files.iter().map(load).collect();
+        let between = used();
+        let configured = |plugin: &Plugin| plugin.configured("bench".into(), "{}".to_owned());
+        let open: Vec<_> = loaded.iter().map(|plugin| at_once(configured(plugin).open()).expect("it opens")).collect();
+        let end = used();
+        drop(open);
+        (between - start, end - between)
+    });
+    let (loaded, opened): (Vec<_>, Vec<_>) = rounds.unzip();
+    let (loaded, opened) = (median(loaded.into_iter()), median(opened.into_iter()));
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    let starts = (0..ROUNDS / 100).map(|_| runtime.block_on(start(&config, PLUGINS))).collect::<Vec<_>>();
+    println!(
+        "{PLUGINS} cached plugins, ms of processor time: to load {loaded:.0}, to open and configure one of each {opened:.0}; \
+         a daemon from its start until all are loaded {:.0} (target ≤ 200)",
+        median(starts.into_iter())
+    );
+}
+
+/// Milliseconds of processor time that a daemon takes until it has all of its plugins.
+#[cfg(unix)]
+async fn start(config: &std::path::Path, plugins: usize) -> f64 {
+    let started = used();
+    // Whatever is not kept is not compiled either.
+    let compiler = Compiler::Child { program: "/nonexistent/feedgate".into() };
+    let source = ConfigSource::File(config.to_owned());
+    let daemon = Daemon::start_with(source, Options { compiler }).await.expect("a good configuration");
+    let status = daemon.status().clone();
+    let loaded = || status.plugins().iter().filter(|(_, plugin)| plugin.loaded.is_some()).count();
+    while loaded() < plugins {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let taken = used() - started;
+    assert!(daemon.stop().await, "something did not stop in time");
+    taken
+}
+
+/// Milliseconds of processor time of this process.
+#[cfg(unix)]
+fn used() -> f64 {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    used.tv_sec as f64 * 1e3 + used.tv_nsec as f64 / 1e6
+}
+
+#[cfg(not(unix))]
+fn many() {}

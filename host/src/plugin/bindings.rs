@@ -4,6 +4,8 @@ mod generated {
     wasmtime::component::bindgen!({
         path: "../wit",
         world: "provider",
+        // What a plugin says of itself is kept.
+        additional_derives: [serde::Serialize, serde::Deserialize],
     });
 }
 

@@ -5,13 +5,16 @@
 //! may be killed (`child`), and be kept (`cache`).
 
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 use serde::{Deserialize, Serialize};
 use wasmtime::OutOfMemory;
 use wasmtime::component::Component;
 
+use super::bindings::description::Description;
+use super::cache::Cache;
 use super::worlds::{self, Fit, Misfit};
-use super::{LoadError, PluginLimits, child, instance};
+use super::{Digest, LoadError, PluginLimits, child, instance};
 
 /// Longest first line of an answer.
 const MAX_HEAD: usize = 1 << 20;
@@ -111,28 +114,60 @@ pub(super) fn compile(engine: &wasmtime::Engine, file: &[u8]) -> Result<Vec<u8>,
     Ok(answer)
 }
 
+/// Keeps an answer, behind a line with what the plugin tells of itself: that is constant, so it need not be asked again.
+/// `null` where it told nothing, or too much.
+pub(super) fn keep(cache: &Cache, digest: Digest, told: Option<&Description>, answer: &[u8]) -> io::Result<()> {
+    let mut line = serde_json::to_vec(&told)?;
+    if line.len() > MAX_HEAD {
+        line = b"null".to_vec();
+    }
+    cache.write(digest, &[&line, b"\n", answer])
+}
+
+/// Takes apart what was kept.
+///
+/// # Safety
+/// As [`revive`]: the bytes must be what [`keep`] wrote.
+#[expect(unsafe_code, reason = "as in `revive`")]
+pub(super) unsafe fn revive_kept(
+    engine: &wasmtime::Engine,
+    kept: &[u8],
+) -> Result<(Compiled, Option<Description>), LoadError> {
+    let (told, answer) = first_line(kept)?;
+    let told = serde_json::from_slice(told).map_err(garbage)?;
+    // SAFETY: the caller's promise; what is behind the first line is an answer.
+    Ok((unsafe { revive(engine, answer) }?, told))
+}
+
 /// Takes an answer apart. The error is the answer's own refusal, or says that it is no answer.
 ///
 /// # Safety
 /// The bytes must be what [`compile`] gave in this program or an equal one: the code in them will be run.
 #[expect(unsafe_code, reason = "compiled code is believed; who calls this says why it may be")]
 pub(super) unsafe fn revive(engine: &wasmtime::Engine, answer: &[u8]) -> Result<Compiled, LoadError> {
-    let garbage = |why: &str| LoadError::Compiler(format!("its answer is not understood: {why}"));
-    let head = &answer[..answer.len().min(MAX_HEAD + 1)];
-    let end = head.iter().position(|&byte| byte == b'\n').ok_or_else(|| garbage("it has no first line"))?;
-    let (head, code) = (&answer[..end], &answer[end + 1..]);
-    match serde_json::from_slice(head).map_err(|e| garbage(&e.to_string()))? {
+    let (head, code) = first_line(answer)?;
+    match serde_json::from_slice(head).map_err(garbage)? {
         Head::Compiled { fit, code: length } if length == code.len() => {
             // SAFETY: the caller's promise. Version, target and settings of the engine are compared in here.
-            let component = unsafe { Component::deserialize(engine, code) }.map_err(|e| garbage(&words(&e)))?;
+            let component = unsafe { Component::deserialize(engine, code) }.map_err(|e| garbage(words(&e)))?;
             Ok(Compiled { fit, component })
         }
         Head::Compiled { code: length, .. } => {
-            Err(garbage(&format!("{} bytes of code where {length} are announced", code.len())))
+            Err(garbage(format!("{} bytes of code where {length} are announced", code.len())))
         }
         Head::Misfit(misfit) => Err(misfit.into()),
         Head::DoesNotCompile(why) => Err(LoadError::Compile(why)),
     }
+}
+
+fn first_line(bytes: &[u8]) -> Result<(&[u8], &[u8]), LoadError> {
+    let head = &bytes[..bytes.len().min(MAX_HEAD + 1)];
+    let end = head.iter().position(|&byte| byte == b'\n').ok_or_else(|| garbage("it has no first line"))?;
+    Ok((&bytes[..end], &bytes[end + 1..]))
+}
+
+fn garbage(why: impl fmt::Display) -> LoadError {
+    LoadError::Compiler(format!("its answer is not understood: {why}"))
 }
 
 /// What wasmtime says, cut.

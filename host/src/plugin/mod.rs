@@ -19,6 +19,7 @@ use crate::provenance::Unproven;
 use crate::secret::Secrets;
 use crate::state::StateDir;
 
+use self::bindings::description::Description as Told;
 use self::cache::Cache;
 use self::compile::Compiled;
 
@@ -166,6 +167,17 @@ impl Shared {
     }
 }
 
+/// A compiled file, and how it came.
+struct Found {
+    compiled: Arc<Compiled>,
+    /// What was kept of it.
+    told: Option<Told>,
+    /// The compiler's answer, if it was asked now.
+    fresh: Option<Vec<u8>>,
+}
+
+type Linked = (InstancePre<instance::Inside>, instance::Exports, Told);
+
 /// Loads plugins, within limits.
 pub struct Engine {
     shared: &'static Shared,
@@ -227,22 +239,21 @@ impl Engine {
 
     /// Checks, compiles, links and describes one file's content. Takes as long as compiling takes: call it off the
     /// runtime's threads, see [`Engine::load_blocking`].
-    async fn load(&self, digest: Digest, bytes: &[u8]) -> Result<Plugin, LoadError> {
+    fn load(&self, digest: Digest, bytes: &[u8]) -> Result<Plugin, LoadError> {
         if bytes.len() > self.limits.max_file_bytes {
             return Err(LoadError::TooLarge { size: bytes.len(), max: self.limits.max_file_bytes });
         }
-        let compiled = self.compiled(digest, bytes)?;
-        let (fit, component) = (&compiled.fit, &compiled.component);
-        let exports = exports(component, fit).map_err(LoadError::Compile)?;
-        let linker = if fit.wasi { &self.wasi_linker } else { &self.linker };
-        let pre = linker.instantiate_pre(component).map_err(|e| LoadError::Compile(compile::words(&e)))?;
-        let probe: Arc<str> = "describe".into();
-        let limits = Arc::new(self.limits.describing());
-        let mut instance = PluginInstance::new(&pre, &exports, fit.wasi, &probe, &Arc::default(), &limits)
-            .await
-            .map_err(LoadError::Describe)?;
-        let description = instance.describe().await.map_err(LoadError::Describe)?;
-        let description = describe::check(description, fit.http, fit.websocket).map_err(LoadError::Description)?;
+        let Found { compiled, told, fresh } = self.found(digest, bytes)?;
+        let linked = self.link(&compiled, told);
+        if let (Some(answer), Some(cache)) = (fresh, &self.cache) {
+            let told = linked.as_ref().ok().map(|(.., told)| told);
+            if let Err(why) = compile::keep(cache, digest, told, &answer) {
+                tracing::warn!(%digest, %why, "a compiled plugin cannot be kept");
+            }
+        }
+        let (pre, exports, told) = linked?;
+        let (http, websocket) = (compiled.fit.http, compiled.fit.websocket);
+        let description = describe::check(told, http, websocket).map_err(LoadError::Description)?;
         let size = bytes.len();
         Ok(Plugin {
             inner: Arc::new(Inner { pre, exports, compiled, description, digest, size }),
@@ -250,23 +261,47 @@ impl Engine {
         })
     }
 
+    /// Asks the plugin what it is, unless it has told before.
+    fn link(&self, compiled: &Compiled, told: Option<Told>) -> Result<Linked, LoadError> {
+        let (fit, component) = (&compiled.fit, &compiled.component);
+        let exports = exports(component, fit).map_err(LoadError::Compile)?;
+        let linker = if fit.wasi { &self.wasi_linker } else { &self.linker };
+        let pre = linker.instantiate_pre(component).map_err(|e| LoadError::Compile(compile::words(&e)))?;
+        if let Some(told) = told {
+            return Ok((pre, exports, told));
+        }
+        let limits = Arc::new(self.limits.describing());
+        let describe = async {
+            let probe: Arc<str> = "describe".into();
+            let mut instance = PluginInstance::new(&pre, &exports, fit.wasi, &probe, &Arc::default(), &limits).await?;
+            instance.describe().await
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| LoadError::Compile(format!("no runtime to load in: {e}")))?;
+        let told = runtime.block_on(describe).map_err(LoadError::Describe)?;
+        Ok((pre, exports, told))
+    }
+
     /// What a file was compiled to: from memory, from disk, or now.
     #[expect(unsafe_code, reason = "compiled code is believed where it is known whose it is")]
-    fn compiled(&self, digest: Digest, file: &[u8]) -> Result<Arc<Compiled>, LoadError> {
-        if let Some(known) = self.shared.known(digest) {
-            return Ok(known);
+    fn found(&self, digest: Digest, file: &[u8]) -> Result<Found, LoadError> {
+        if let Some(compiled) = self.shared.known(digest) {
+            return Ok(Found { compiled, told: None, fresh: None });
         }
         let engine = &self.shared.engine;
         let kept = self.cache.as_ref().and_then(|cache| {
             let kept = cache.read(digest).map_err(|why| why.to_string()).transpose()?;
             // SAFETY: the tag says that an engine with this key wrote these very bytes, and it writes only what its
-            // compiler answered. They were read whole before they were checked, so nobody can change them now.
-            let kept = kept.and_then(|kept| unsafe { compile::revive(engine, &kept) }.map_err(|e| e.to_string()));
+            // compiler answered, behind a line of JSON in which no plugin can end a line. They were read whole before
+            // they were checked, so nobody can change them now.
+            let kept = kept.and_then(|kept| unsafe { compile::revive_kept(engine, &kept) }.map_err(|e| e.to_string()));
             kept.inspect_err(|why| tracing::warn!(%digest, why, "a compiled plugin on disk is refused; compiling anew"))
                 .ok()
         });
-        let compiled = match kept {
-            Some(kept) => kept,
+        let (compiled, told, fresh) = match kept {
+            Some((compiled, told)) => (compiled, told, None),
             None => {
                 let started = tokio::time::Instant::now();
                 let answer = self.compiler.answer(engine, file, &self.limits)?;
@@ -274,18 +309,13 @@ impl Engine {
                 // that nobody else can write to.
                 let compiled = unsafe { compile::revive(engine, &answer) }?;
                 tracing::debug!(%digest, ms = started.elapsed().as_millis(), "compiled");
-                if let Some(cache) = &self.cache
-                    && let Err(why) = cache.write(digest, &answer)
-                {
-                    tracing::warn!(%digest, %why, "a compiled plugin cannot be kept");
-                }
-                compiled
+                (compiled, None, Some(answer))
             }
         };
         // Two who compile the same at the same time are both right.
         let compiled = Arc::new(compiled);
         self.shared.remember(digest, &compiled);
-        Ok(compiled)
+        Ok(Found { compiled, told, fresh })
     }
 
     /// As `load`, for a blocking thread; a panic on hostile bytes is a load error.
@@ -295,11 +325,7 @@ impl Engine {
 
     /// As `load_blocking`, of bytes whose digest this is: what was compiled of them is found by it.
     pub(crate) fn load_known(&self, digest: Digest, bytes: &[u8]) -> Result<Plugin, LoadError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|e| LoadError::Compile(format!("no runtime to load in: {e}")))?;
-        let load = std::panic::AssertUnwindSafe(|| runtime.block_on(self.load(digest, bytes)));
+        let load = std::panic::AssertUnwindSafe(|| self.load(digest, bytes));
         std::panic::catch_unwind(load).unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
