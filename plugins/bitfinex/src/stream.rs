@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
-    WebSocket,
+    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
+    Value, WebSocket,
     json::{Number, Object, object, read},
     log,
     websocket::{Reconnect, Step},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{json, value::RawValue};
 
 use crate::Bitfinex;
@@ -23,6 +23,12 @@ const SEQUENCE: u64 = 65_536;
 /// Where a trading ticker has its last price, and how many fields it has at least. (A funding ticker has others.)
 const LAST_PRICE: usize = 6;
 const FIELDS: usize = 10;
+
+/// What comes all the time, read in one pass: the channel's number, a ticker of so many fields and its last price among
+/// them, and the sequence number.
+type Streamed<'a> =
+    (u64, (Passed, Passed, Passed, Passed, Passed, Passed, Option<Number<'a>>, Passed, Passed, Passed), u64);
+type Passed = IgnoredAny;
 
 /// The venue says that maintenance takes two minutes at most.
 const MAINTENANCE_MS: u32 = 120_000;
@@ -145,12 +151,17 @@ impl WebSocket for Bitfinex {
 
     fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
         let text = frame.text()?;
-        if text.starts_with('[') {
-            self.message(&read::<Vec<&RawValue>>(text)?, events)
-        } else {
+        if !text.starts_with('[') {
             self.notice(&object(text)?, events);
-            Ok(())
+            return Ok(());
         }
+        // What is not read so is read again below, and told of there.
+        if let Extras { sequence: true, timestamp: false } = self.extras
+            && let Ok(streamed) = read(text)
+        {
+            return self.streamed(streamed, events);
+        }
+        self.message(&read::<Vec<&RawValue>>(text)?, events)
     }
 }
 
@@ -167,6 +178,15 @@ impl Bitfinex {
             events.gap(None, missing);
         }
         self.newest = self.newest.max(Some(number));
+    }
+
+    fn streamed(&mut self, (channel, ticker, number): Streamed<'_>, events: &mut Events) -> Result<(), Malformed> {
+        self.count(number, events);
+        // Another channel's array may look the same.
+        if let (Some(symbol), (.., Some(last), _, _, _)) = (self.channels.get(&channel), ticker) {
+            observed(self.ids.keys(symbol), &last.value()?, Some(number), None, events);
+        }
+        Ok(())
     }
 
     /// A message of a channel: its number, its payload and the extras.
@@ -196,13 +216,7 @@ impl Bitfinex {
         };
         let value = last.value()?;
         let (sequence, time) = self.extras.read(extras)?;
-        if value.is_zero() {
-            // Never traded.
-            return Ok(());
-        }
-        for &key in keys {
-            events.observed(Observation::new(key, value.clone()).at(time).sequence(sequence));
-        }
+        observed(keys, &value, sequence, time, events);
         Ok(())
     }
 
@@ -276,6 +290,16 @@ impl Bitfinex {
                 events.rejected(Rejection { key, reason: format!("{words} (code {code})"), permanent });
             }
         }
+    }
+}
+
+fn observed(keys: &[Key], value: &Value, sequence: Option<u64>, time: Option<Timestamp>, events: &mut Events) {
+    if value.is_zero() {
+        // Never traded.
+        return;
+    }
+    for &key in keys {
+        events.observed(Observation::new(key, value.clone()).at(time).sequence(sequence));
     }
 }
 

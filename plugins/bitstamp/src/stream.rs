@@ -51,6 +51,16 @@ impl Answers {
     }
 }
 
+/// What comes all the time, read in one pass.
+#[derive(Deserialize)]
+struct Streamed<'a> {
+    event: &'a str,
+    channel: &'a str,
+    #[serde(borrow)]
+    data: Trade<'a>,
+}
+
+/// Whatever else comes.
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
@@ -108,10 +118,21 @@ impl WebSocket for Bitstamp {
     }
 
     fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
-        let message: Message<'_> = object(frame.text()?)?;
+        let text = frame.text()?;
+        // What is not read so is read again below, and told of there.
+        if text.starts_with(r#"{"data":{"id":"#)
+            && let Ok(Streamed { event: "trade", channel, data }) = object(text)
+            && let Some(market) = channel.strip_prefix(CHANNEL)
+        {
+            return self.trade(market, &data, events);
+        }
+        let message: Message<'_> = object(text)?;
         let market = message.channel.as_ref().and_then(|channel| channel.strip_prefix(CHANNEL));
         match (&*message.event, market) {
-            ("trade", Some(market)) => self.trade(market, &message, events)?,
+            ("trade", Some(market)) => {
+                let data = message.data.ok_or(Malformed::new("a trade without data"))?;
+                self.trade(market, &object(data.get())?, events)?;
+            }
             ("bts:subscription_succeeded", Some(market)) => {
                 self.answers.accepted(market);
                 self.ids.keys(market).iter().for_each(|&key| events.subscribed(key));
@@ -128,9 +149,12 @@ impl WebSocket for Bitstamp {
 }
 
 impl Bitstamp {
-    fn trade(&self, market: &str, message: &Message<'_>, events: &mut Events) -> Result<(), Malformed> {
-        let data = message.data.ok_or(Malformed::new("a trade without data"))?;
-        let Trade { price, microtimestamp } = object(data.get())?;
+    fn trade(
+        &self,
+        market: &str,
+        Trade { price, microtimestamp }: &Trade<'_>,
+        events: &mut Events,
+    ) -> Result<(), Malformed> {
         let value = price.value()?;
         if value.is_zero() {
             return Ok(());

@@ -18,6 +18,15 @@ pub(crate) const ORIGIN: &str = "wss://stream.bybit.com";
 
 const CHANNEL: &str = "tickers.";
 
+/// What comes all the time, read in one pass.
+#[derive(Deserialize)]
+struct Streamed<'a> {
+    ts: Option<i64>,
+    cs: Option<u64>,
+    #[serde(borrow)]
+    data: Ticker<'a>,
+}
+
 /// What answers and pushes have between them.
 #[derive(Deserialize)]
 struct Message<'a> {
@@ -83,9 +92,20 @@ impl WebSocket for Bybit {
     }
 
     fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
-        let message: Message<'_> = object(frame.text()?)?;
+        let text = frame.text()?;
+        // What is not read so is read again below, and told of there.
+        if text.starts_with(r#"{"topic":"tickers."#)
+            && let Ok(Streamed { ts, cs, data }) = object(text)
+        {
+            return self.ticker(data, ts, cs, events);
+        }
+        let message: Message<'_> = object(text)?;
         if let Some(topic) = &message.topic {
-            return if topic.starts_with(CHANNEL) { self.ticker(&message, events) } else { Ok(()) };
+            if !topic.starts_with(CHANNEL) {
+                return Ok(());
+            }
+            let data = message.data.ok_or(Malformed::new("a topic without data"))?;
+            return self.ticker(object(data.get())?, message.ts, message.cs, events);
         }
         match (message.op.as_deref(), message.success) {
             (Some("ping" | "pong"), _) => events.alive(),
@@ -100,18 +120,22 @@ impl WebSocket for Bybit {
 }
 
 impl Bybit {
-    fn ticker(&self, message: &Message<'_>, events: &mut Events) -> Result<(), Malformed> {
-        let data = message.data.ok_or(Malformed::new("a topic without data"))?;
-        let Ticker { symbol, last } = object(data.get())?;
+    fn ticker(
+        &self,
+        Ticker { symbol, last }: Ticker<'_>,
+        ts: Option<i64>,
+        cs: Option<u64>,
+        events: &mut Events,
+    ) -> Result<(), Malformed> {
         // Never traded.
         let Some(last) = last.filter(|last| !last.text().is_empty()) else { return Ok(()) };
         let value = last.value()?;
         if value.is_zero() {
             return Ok(());
         }
-        let time = message.ts.map(Timestamp::Millis);
+        let time = ts.map(Timestamp::Millis);
         for &key in self.ids.keys(&symbol) {
-            events.observed(Observation::new(key, value.clone()).at(time).sequence(message.cs));
+            events.observed(Observation::new(key, value.clone()).at(time).sequence(cs));
         }
         Ok(())
     }

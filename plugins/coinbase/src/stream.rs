@@ -9,13 +9,31 @@ use feedgate_sdk::{
     log, names, rfc3339,
     websocket::Step,
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
 
 use crate::{Coinbase, impossible};
 
 pub(crate) const ORIGIN: &str = "wss://advanced-trade-ws.coinbase.com";
 
+/// What comes all the time, read in one pass: one ticker in one event, and no error.
+#[derive(Deserialize)]
+struct Streamed<'a> {
+    #[serde(rename = "type")]
+    kind: Option<IgnoredAny>,
+    timestamp: &'a str,
+    sequence_num: u64,
+    #[serde(borrow)]
+    events: (Event<'a>,),
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow)]
+    tickers: (Ticker<'a>,),
+}
+
+/// Whatever else comes.
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
@@ -82,7 +100,16 @@ impl WebSocket for Coinbase {
     }
 
     fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
-        let message: Message<'_> = object(frame.text()?)?;
+        let text = frame.text()?;
+        // What is not read so is read again below, and told of there.
+        if text.starts_with(r#"{"channel":"ticker","#)
+            && let Ok(streamed) = object(text)
+            && let Streamed { kind: None, timestamp, sequence_num, events: (Event { tickers: (ticker,) },) } = streamed
+        {
+            self.count(sequence_num, events);
+            return self.ticker(&ticker, rfc3339(timestamp)?, Some(sequence_num), events);
+        }
+        let message: Message<'_> = object(text)?;
         if message.kind.as_deref() == Some("error") {
             self.refused(message.message.as_deref().unwrap_or("no reason given"), events);
             return Ok(());

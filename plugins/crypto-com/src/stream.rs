@@ -18,6 +18,13 @@ pub(crate) const ORIGIN: &str = "wss://stream.crypto.com";
 
 const CHANNEL: &str = "ticker.";
 
+/// What comes all the time, read in one pass: an answer of one ticker.
+#[derive(Deserialize)]
+struct Streamed<'a> {
+    #[serde(borrow)]
+    result: Data<'a, (Ticker<'a>,)>,
+}
+
 /// What the venue says to requests; data come as answers, too.
 #[derive(Deserialize)]
 struct Message<'a> {
@@ -36,13 +43,12 @@ struct Message<'a> {
 }
 
 #[derive(Deserialize)]
-struct Data<'a> {
+struct Data<'a, T> {
     #[serde(borrow)]
     channel: Cow<'a, str>,
     #[serde(borrow, rename = "instrument_name")]
     instrument: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    data: Vec<Item<Ticker<'a>>>,
+    data: T,
 }
 
 #[derive(Deserialize)]
@@ -97,7 +103,14 @@ impl WebSocket for CryptoCom {
     }
 
     fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
-        let message: Message<'_> = object(frame.text()?)?;
+        let text = frame.text()?;
+        // What is not read so is read again below, and told of there.
+        if text.starts_with(r#"{"id":-1,"method":"subscribe","code":0,"#)
+            && let Ok(Streamed { result: Data { channel, instrument, data: (ticker,) } }) = object(text)
+        {
+            return self.data(Data { channel, instrument, data: [Item(Ok(ticker))] }, events);
+        }
+        let message: Message<'_> = object(text)?;
         match message.method.as_deref() {
             Some("public/heartbeat") => {
                 let id = message.id.ok_or(Malformed::new("a heartbeat without an id"))?;
@@ -106,7 +119,7 @@ impl WebSocket for CryptoCom {
             }
             Some("subscribe") if message.code.is_some_and(|code| code != 0) => self.refused(&message, events),
             Some("subscribe") => match (message.result, &message.channel) {
-                (Some(result), _) => self.data(object(result.get())?, events)?,
+                (Some(result), _) => self.data(object::<Data<'_, Vec<_>>>(result.get())?, events)?,
                 (None, Some(channel)) => {
                     if let Some(instrument) = channel.strip_prefix(CHANNEL) {
                         self.accepted(instrument, events);
@@ -139,7 +152,11 @@ impl CryptoCom {
     }
 
     /// The first data of a channel are the answer to its subscription.
-    fn data(&mut self, result: Data<'_>, events: &mut Events) -> Result<(), Malformed> {
+    fn data<'a>(
+        &mut self,
+        result: Data<'a, impl IntoIterator<Item = Item<Ticker<'a>>>>,
+        events: &mut Events,
+    ) -> Result<(), Malformed> {
         if result.channel != "ticker" {
             return Ok(());
         }

@@ -9,7 +9,7 @@ use feedgate_sdk::{
     log, names,
     websocket::{Reconnect, Step},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{json, value::RawValue};
 
 use crate::Gate;
@@ -23,6 +23,20 @@ const UPGRADE_MS: u32 = 5_000;
 
 /// The code of errors that blame the arguments of a request.
 const INVALID_ARGUMENT: i64 = 2;
+
+/// What comes all the time, read in one pass: an update, and neither an error nor a notice.
+#[derive(Deserialize)]
+struct Streamed<'a> {
+    time: Option<i64>,
+    time_ms: Option<i64>,
+    channel: &'a str,
+    event: &'a str,
+    #[serde(borrow)]
+    result: Ticker<'a>,
+    error: Option<IgnoredAny>,
+    #[serde(rename = "type")]
+    kind: Option<IgnoredAny>,
+}
 
 /// An answer, an update or a notice: each has some of these.
 #[derive(Deserialize)]
@@ -96,7 +110,15 @@ impl WebSocket for Gate {
     }
 
     fn handle(&mut self, context: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
-        let message: Message<'_> = object(frame.text()?)?;
+        let text = frame.text()?;
+        // What is not read so is read again below, and told of there.
+        if text.starts_with(r#"{"time":"#)
+            && let Ok(Streamed { time, time_ms, channel: CHANNEL, event: "update", result, error: None, kind: None }) =
+                object(text)
+        {
+            return self.ticker(&result, instant(time_ms, time), events);
+        }
+        let message: Message<'_> = object(text)?;
         if message.kind.as_deref() == Some("upgrade") {
             events.reconnect(Reconnect::OverlapWithin(UPGRADE_MS));
             return Ok(());
@@ -106,9 +128,7 @@ impl WebSocket for Gate {
             _ if message.error.is_some() => self.refused(context, id, message.error, events)?,
             (Some(CHANNEL), Some("update")) => {
                 let ticker = message.result.ok_or(Malformed::new("an update without a result"))?;
-                // Seconds are all that the oldest form has.
-                let time = message.time_ms.map(Timestamp::Millis).or(message.time.map(Timestamp::Seconds));
-                self.ticker(&object(ticker.get())?, time, events)?;
+                self.ticker(&object(ticker.get())?, instant(message.time_ms, message.time), events)?;
             }
             (Some(CHANNEL), Some("subscribe")) => {
                 for key in id.map(|id| self.requests.answered(id)).unwrap_or_default() {
@@ -182,6 +202,11 @@ impl Gate {
         let first = pairs.next();
         pairs.all(|pair| Some(pair) == first)
     }
+}
+
+/// Seconds are all that the oldest form has.
+fn instant(millis: Option<i64>, seconds: Option<i64>) -> Option<Timestamp> {
+    millis.map(Timestamp::Millis).or(seconds.map(Timestamp::Seconds))
 }
 
 fn request(context: &Context, id: u64, event: &str, pairs: &[String]) -> Frame {

@@ -9,7 +9,7 @@ use feedgate_sdk::{
     log,
     websocket::Step,
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{json, value::RawValue};
 
 use crate::Htx;
@@ -18,6 +18,16 @@ pub(crate) const ORIGIN: &str = "wss://api.huobi.pro";
 
 /// The same, for those whose machines are at Amazon.
 pub(crate) const MIRROR: &str = "wss://api-aws.huobi.pro";
+
+/// What comes all the time, read in one pass: a ticker, and no ping.
+#[derive(Deserialize)]
+struct Streamed<'a> {
+    ping: Option<IgnoredAny>,
+    ch: &'a str,
+    ts: Option<i64>,
+    #[serde(borrow)]
+    tick: Tick<'a>,
+}
 
 /// A ping, an answer or a channel's message: each has some of these.
 #[derive(Deserialize)]
@@ -77,7 +87,15 @@ impl WebSocket for Htx {
     }
 
     fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
-        let message: Message<'_> = object(frame.text()?)?;
+        let text = frame.text()?;
+        // What is not read so is read again below, and told of there.
+        if text.starts_with(r#"{"ch":"market."#)
+            && let Ok(Streamed { ping: None, ch, ts, tick }) = object(text)
+            && let Some(symbol) = symbol_of(ch)
+        {
+            return self.tick(symbol, &tick, ts, events);
+        }
+        let message: Message<'_> = object(text)?;
         if let Some(ping) = message.ping {
             // Whatever its size, the number goes back as it came.
             if !ping.get().bytes().all(|byte| byte.is_ascii_digit()) {

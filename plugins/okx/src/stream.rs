@@ -9,7 +9,7 @@ use feedgate_sdk::{
     log,
     websocket::{Reconnect, Step},
 };
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json, value::RawValue};
 
 use crate::Okx;
@@ -27,6 +27,14 @@ const UNKNOWN: &str = "60018";
 /// languages say 30 and 60 seconds.
 const UPGRADE: &str = "64008";
 const UPGRADE_MS: u32 = 20_000;
+
+/// What comes all the time, read in one pass: a push of one ticker, and no answer.
+#[derive(Deserialize)]
+struct Streamed<'a> {
+    event: Option<IgnoredAny>,
+    #[serde(borrow)]
+    data: (Ticker<'a>,),
+}
 
 /// What answers, notices and pushes have between them.
 #[derive(Deserialize)]
@@ -112,6 +120,12 @@ impl WebSocket for Okx {
         if text == "pong" {
             events.alive();
             return Ok(());
+        }
+        // What is not read so is read again below, and told of there.
+        if text.starts_with(r#"{"arg":{"channel":"tickers","#)
+            && let Ok(Streamed { event: None, data: (ticker,) }) = object(text)
+        {
+            return self.ticker(ticker, events);
         }
         let message: Message<'_> = object(text)?;
         match message.event.as_deref() {
