@@ -70,8 +70,16 @@ impl<'a> Reader<'a> {
             Some(b'-' | b'0'..=b'9') => {}
             _ => return self.unexpected(&visitor),
         }
+        let number = self.number()?;
+        let size = number.strip_prefix('-').and_then(|number| digits(number.as_bytes()));
+        if let Some(size) = size.and_then(|size| i64::try_from(size).ok())
+            // `-0` is no integer.
+            && size != 0
+        {
+            return visitor.visit_i64(-size);
+        }
         // Fractions and what has more digits: the words for it are the same.
-        read(&mut serde_json::Deserializer::from_str(self.number()?), visitor).map_err(Fault::custom)
+        read(&mut serde_json::Deserializer::from_str(number), visitor).map_err(Fault::custom)
     }
 
     /// A string that is not plain.
