@@ -56,7 +56,8 @@ async fn said(daemon: &Process) -> String {
 async fn a_venue_that_says_the_key_back_is_not_repeated() {
     built().await;
     let refusing = answering(401, KEY).await;
-    let encoding = answering(403, BASIC).await;
+    // A refusal would stand in the place of what it says.
+    let (echoing, encoding) = (answering(200, KEY).await, answering(200, BASIC).await);
     let leading = {
         let answer = |_: Request| {
             Reply::Send(Response::new(302, "text/plain", "").with_header("location", format!("https://{KEY}.example/")))
@@ -67,7 +68,7 @@ async fn a_venue_that_says_the_key_back_is_not_repeated() {
     let with_key = "{ header = [\"x-key\", \"${secret.key}\"], tell = true }";
     let upgrade_refused = refusing.origin().replace("http://", "ws://");
     let config = [
-        section("refused", "http", &refusing.origin(), with_key),
+        section("echoed", "http", &echoing.origin(), with_key),
         section("encoded", "http", &encoding.origin(), with_key),
         section("led", "http", &leading.origin(), with_key),
         section("shaken", "websocket", &upgrade_refused, with_key),
@@ -77,7 +78,7 @@ async fn a_venue_that_says_the_key_back_is_not_repeated() {
     let place = directory(&config.concat(), &["guest"]);
     let daemon = Process::run(place.path(), &[("FEEDGATE_TEST_KEY", KEY)]).await;
     for (provider, words) in [
-        ("refused", "could not be read: [secret key]"),
+        ("echoed", "could not be read: [secret key]"),
         ("encoded", "[secret key]"),
         ("led", "https://[secret key].example is not granted"),
         ("shaken", "with status 401: [secret key]"),
