@@ -14,6 +14,7 @@ use wasmtime::{Store, Trap};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::bindings::{FrameParam, ResponseParam, describe, description, http, log, types, websocket};
+use super::lift::Listed;
 use super::limits::{Limiter, PluginLimits};
 use super::{EPOCH_TICK, convert, wasi};
 use crate::codec::{
@@ -110,7 +111,8 @@ type Connect = (types::Context, Vec<types::Subscription>, Option<types::Response
 type Frames = (Result<Vec<types::Frame>, types::Error>,);
 type HandleMessages<'a> = (types::Context, &'a [FrameParam<'a>]);
 type ParseResponse<'a> = (types::Context, &'a [u32], ResponseParam<'a>);
-type Outcomes = (Result<Vec<http::Outcome>, types::Error>,);
+type Events = (Listed<websocket::Event>,);
+type Outcomes = (Result<Listed<http::Outcome>, types::Error>,);
 
 struct HttpCalls {
     create_requests: TypedFunc<Subscriptions, (Result<Vec<http::PlannedRequest>, types::Error>,)>,
@@ -221,12 +223,8 @@ impl PluginInstance {
                 subscribe: instance.get_typed_func(&mut store, subscribe).map_err(check)?,
                 unsubscribe: instance.get_typed_func(&mut store, unsubscribe).map_err(check)?,
                 heartbeat: instance.get_typed_func(&mut store, heartbeat).map_err(check)?,
-                handle_messages: Borrowing::check::<HandleMessages<'_>, (Vec<websocket::Event>,)>(
-                    &mut store,
-                    &instance,
-                    handle_messages,
-                )
-                .map_err(check)?,
+                handle_messages: Borrowing::check::<HandleMessages<'_>, Events>(&mut store, &instance, handle_messages)
+                    .map_err(check)?,
             }),
         };
         Ok(Self {
@@ -296,7 +294,8 @@ impl PluginInstance {
         let result = if self.wasi {
             // Whatever ends this call early leaves an instance that must not be entered again.
             self.dead = true;
-            let result = within(budget, function.call_async(&mut self.store, params)).await?;
+            // On the heap, so that those who never wait do not carry what waiting needs.
+            let result = Box::pin(within(budget, function.call_async(&mut self.store, params))).await?;
             self.dead = result.is_err();
             result
         } else {
@@ -399,7 +398,7 @@ impl WebSocketCodec for PluginInstance {
 
     async fn handle_messages(&mut self, context: Context, frames: &[Incoming<'_>]) -> Result<Vec<Event>, CodecError> {
         let calls = self.websocket.as_ref().ok_or_else(|| not_exported("websocket"))?;
-        let function = calls.handle_messages.typed::<HandleMessages<'_>, (Vec<websocket::Event>,)>();
+        let function = calls.handle_messages.typed::<HandleMessages<'_>, Events>();
         let mut bytes = 0;
         let params: Vec<_> = frames
             .iter()
@@ -415,8 +414,8 @@ impl WebSocketCodec for PluginInstance {
             })
             .collect();
         let budget = self.parse(bytes);
-        let (events,) = self.call(function, (convert::context(context), &params[..]), budget).await?;
-        Ok(events.into_iter().map(convert::event).collect())
+        let (Listed(events),) = self.call(function, (convert::context(context), &params[..]), budget).await?;
+        Ok(events)
     }
 
     /// Three quarters of what it may have, and twice what it began with: it leaks.
@@ -450,6 +449,6 @@ impl HttpCodec for PluginInstance {
         let budget = self.parse(response.body.len());
         let params = (convert::context(context), &keys[..], convert::response(response));
         let (result,) = self.call(function, params, budget).await?;
-        refused(result).map(|outcomes| outcomes.into_iter().map(convert::outcome).collect())
+        refused(result).map(|Listed(outcomes)| outcomes)
     }
 }

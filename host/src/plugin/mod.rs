@@ -30,6 +30,7 @@ mod compile;
 mod convert;
 mod describe;
 mod instance;
+mod lift;
 mod limits;
 mod wasi;
 mod worlds;
