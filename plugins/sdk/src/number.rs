@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     Decimal, Malformed, Value,
-    json::{TENS, digits},
+    json::{TENS, digits, few_digits, place},
 };
 
 /// The digits that a 256-bit coefficient can have. Longer numbers are refused here, where the frame is known.
@@ -82,10 +82,15 @@ fn short(text: &str) -> Option<Decimal> {
     if unsigned.len() > 19 {
         return None;
     }
-    let (coefficient, places) = match unsigned.iter().position(|byte| *byte == b'.') {
+    let (coefficient, places) = match place(b'.', unsigned) {
         Some(point) => {
             let (whole, fraction) = (unsigned.get(..point)?, unsigned.get(point + 1..)?);
-            (digits(whole)? * TENS.get(fraction.len())? + digits(fraction)?, fraction.len())
+            let tens = TENS.get(fraction.len())?;
+            match (whole.len(), fraction.len()) {
+                // As nearly all: without a call.
+                (1..=8, 1..=8) => (few_digits(whole)? * tens + few_digits(fraction)?, fraction.len()),
+                _ => (digits(whole)? * tens + digits(fraction)?, fraction.len()),
+            }
         }
         None if unsigned.len() < 19 => (digits(unsigned)?, 0),
         None => return None,

@@ -29,12 +29,34 @@ pub(crate) const TENS: [u64; 19] = {
     tens
 };
 
+/// Where this byte stands first.
+#[inline]
+pub(crate) fn place(byte: u8, text: &[u8]) -> Option<usize> {
+    match (text.first_chunk(), text.last_chunk()) {
+        // Two words, which overlap where they are less than sixteen.
+        (Some(first), Some(last)) if text.len() <= 16 => {
+            let found = |word| first_of(byte, u64::from_le_bytes(word));
+            found(*first).or_else(|| found(*last).map(|place| text.len() - 8 + place))
+        }
+        _ => text.iter().position(|other| *other == byte),
+    }
+}
+
+/// The same in one word, whose lowest byte is the first.
+#[inline]
+fn first_of(byte: u8, word: u64) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let zeros = word ^ (ONES * u64::from(byte));
+    let found = zeros.wrapping_sub(ONES) & !zeros & ONES << 7;
+    (found != 0).then(|| (found.trailing_zeros() / 8) as usize)
+}
+
 /// Eight digits, all zero.
 const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
 
-/// One to eight.
-#[inline]
-fn few_digits(text: &[u8]) -> Option<u64> {
+/// The same of one to eight.
+#[inline(always)]
+pub(crate) fn few_digits(text: &[u8]) -> Option<u64> {
     // The digits behind so many zeros that they are eight.
     let zeros = 8 * (8 - text.len());
     let text = match (text.first_chunk(), text.last_chunk()) {
@@ -42,7 +64,12 @@ fn few_digits(text: &[u8]) -> Option<u64> {
         (Some(first), Some(last)) => {
             u64::from(u32::from_le_bytes(*first)) << zeros | u64::from(u32::from_le_bytes(*last)) << 32
         }
-        _ => text.iter().fold(0, |all, byte| all >> 8 | u64::from(*byte) << 56),
+        _ => match *text {
+            [one] => u64::from(one) << 56,
+            [one, two] => u64::from(u16::from_le_bytes([one, two])) << 48,
+            [one, two, three] => u64::from(one) << 40 | u64::from(u16::from_le_bytes([two, three])) << 48,
+            _ => return None,
+        },
     };
     eight_digits(text ^ ZEROS << zeros)
 }
@@ -85,6 +112,20 @@ mod tests {
         }
         for text in ["", "-1", "1.5", "1234567a", "12345678:", "/2345678", "12345678901234567890", "1234567\u{b1}"] {
             assert_eq!(digits(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_first_is_found() {
+        for length in 0..=24 {
+            for at in 0..=length {
+                let mut text = vec![b'7'; length];
+                if let Some(rest) = text.get_mut(at..) {
+                    // What comes behind it changes nothing: neither the same byte nor one that is close to it.
+                    rest.iter_mut().zip([b'.', b'/', b'.'].iter().cycle()).for_each(|(byte, other)| *byte = *other);
+                }
+                assert_eq!(place(b'.', &text), (at < length).then_some(at), "{at} of {length}");
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-pub(crate) use self::digits::{TENS, digits};
+pub(crate) use self::digits::{TENS, digits, few_digits, place};
 use self::reader::Reader;
 pub use self::{item::Item, number::Number};
 use crate::Malformed;
