@@ -13,24 +13,24 @@ mod shared;
 
 use shared::{Ways, shapes};
 
-const USAGE: &str = "arguments: native|plugin, a part of a shape's name, messages a call, calls";
+const USAGE: &str = "arguments: native|same|plugin, a part of a shape's name, messages a call, calls";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [way, name, batch, times] = &arguments[..] else { return println!("{USAGE}") };
     let shape = shapes().into_iter().find(|shape| shape.to_string().contains(name));
     let (Some(shape), Ok(batch), Ok(times)) = (shape, batch.parse(), times.parse()) else { return println!("{USAGE}") };
-    measured(&mut Ways::new(&shape), way == "plugin", batch, times);
+    measured(&mut Ways::new(&shape), way, batch, times);
     println!("{times} times {batch} of {shape}");
 }
 
 #[inline(never)]
-fn measured(ways: &mut Ways, by_plugin: bool, batch: usize, times: usize) {
+fn measured(ways: &mut Ways, way: &str, batch: usize, times: usize) {
     for _ in 0..times {
-        if by_plugin {
-            ways.by_plugin(batch);
-        } else {
-            (0..batch).for_each(|_| ways.natively());
+        match way {
+            "plugin" => ways.by_plugin(batch),
+            "same" => (0..batch).for_each(|_| ways.by_same_code()),
+            _ => (0..batch).for_each(|_| ways.natively()),
         }
     }
 }

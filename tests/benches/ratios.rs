@@ -1,8 +1,9 @@
 //! What has a target, side by side: one message into the store by a plugin and by a native parser of the same bytes, a
 //! read of the store beside a writer and alone, a swap of a cached plugin, many of them at a start. What is compared takes
 //! turns, so that a busy machine is busy for all of it; what is printed are the medians of the rounds, and of each round's
-//! ratio. The floor is the plugin's core module, called without the component model, its results thrown away. With the
-//! argument `rest` only what comes after the messages.
+//! ratio to the native parser. The same code is the plugin's, compiled for this machine. The floor is the plugin's core
+//! module, called without the component model, its results thrown away. With the argument `rest` only what comes after the
+//! messages.
 
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
@@ -31,8 +32,8 @@ fn main() {
     if std::env::args().all(|argument| argument != "rest") {
         println!("one message into the store: ns, and times the native parser\n");
         println!(
-            "{:<40} {:>9} {:>9} {:>6} {:>7} {:>6} {:>9} {:>9}",
-            "", "native", "plugin", "ratio", "target", "floor", "16 a call", "64 a call"
+            "{:<40} {:>9} {:>9} {:>9} {:>6} {:>7} {:>6} {:>9} {:>9}",
+            "", "native", "plugin", "same code", "ratio", "target", "floor", "16 a call", "64 a call"
         );
         for shape in shapes() {
             messages(&shape);
@@ -49,16 +50,17 @@ fn messages(shape: &Shape) {
     let by_plugin = |frames| ways.borrow_mut().by_plugin(frames);
     let batches: &[usize] = if shape.is_streamed() { &[1, 16, 64] } else { &[1] };
     let natively = Contender { pieces: 1, turn: Box::new(|| ways.borrow_mut().natively()) };
+    let same = Contender { pieces: 1, turn: Box::new(|| ways.borrow_mut().by_same_code()) };
     let by_plugin = batches.iter().map(|&pieces| Contender { pieces, turn: Box::new(move || by_plugin(pieces)) });
     let mut floor = Floor::new(shape).expect("the module runs");
     let floor = Contender { pieces: 1, turn: Box::new(move || floor.read()) };
-    let measured = in_turns([natively, floor].into_iter().chain(by_plugin).collect());
+    let measured = in_turns([natively, same, floor].into_iter().chain(by_plugin).collect());
     let target = shape.target.map_or_else(|| "-".to_owned(), |target| format!("≤ {target:.2}"));
-    let [native, floor, plugin, batched @ ..] = &measured[..] else { unreachable!("at least three") };
+    let [native, same, floor, plugin, batched @ ..] = &measured[..] else { unreachable!("at least four") };
     let batched: String = batched.iter().map(|one| format!(" {:>9.2}", one.ratio)).collect();
     let (name, ratio) = (shape.to_string(), plugin.ratio);
-    let (native, plugin, floor) = (native.nanos, plugin.nanos, floor.ratio);
-    println!("{name:<40} {native:>9.0} {plugin:>9.0} {ratio:>6.2} {target:>7} {floor:>6.2}{batched}");
+    let (native, plugin, same, floor) = (native.nanos, plugin.nanos, same.ratio, floor.ratio);
+    println!("{name:<40} {native:>9.0} {plugin:>9.0} {same:>9.2} {ratio:>6.2} {target:>7} {floor:>6.2}{batched}");
 }
 
 /// One of those that are compared.

@@ -15,7 +15,7 @@ use self::{batches::Batches, stream::Requests};
 feedgate_sdk::provider!(Binance);
 
 /// One connection or one poller.
-struct Binance {
+pub(crate) struct Binance {
     price: Price,
     /// By the symbol in capitals, as all payloads have it.
     ids: Ids,

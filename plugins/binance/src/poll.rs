@@ -10,7 +10,7 @@ use feedgate_sdk::{
 };
 use serde::Deserialize;
 
-use crate::{Binance, Price, impossible};
+use super::{Binance, Price, impossible};
 
 pub(crate) const ORIGIN: &str = "https://api.binance.com";
 /// The last one has market data only.

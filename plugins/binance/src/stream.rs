@@ -12,7 +12,7 @@ use feedgate_sdk::{
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{json, value::RawValue};
 
-use crate::{Binance, Price, impossible};
+use super::{Binance, Price, impossible};
 
 pub(crate) const ORIGIN: &str = "wss://stream.binance.com:9443";
 /// The same at another port; market data only.

@@ -14,7 +14,7 @@ use self::stream::Extras;
 feedgate_sdk::websocket_provider!(Bitfinex);
 
 /// One connection. Channel numbers hold for it alone.
-struct Bitfinex {
+pub(crate) struct Bitfinex {
     settings: Settings,
     /// By symbol: `tBTCUSD`.
     ids: Ids,

@@ -12,7 +12,7 @@ use feedgate_sdk::{
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{json, value::RawValue};
 
-use crate::Bitfinex;
+use super::Bitfinex;
 
 pub(crate) const ORIGIN: &str = "wss://api-pub.bitfinex.com";
 

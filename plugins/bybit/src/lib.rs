@@ -11,7 +11,7 @@ use serde::Deserialize;
 feedgate_sdk::websocket_provider!(Bybit);
 
 /// One connection.
-struct Bybit {
+pub(crate) struct Bybit {
     /// By the symbol in capitals.
     ids: Ids,
     requests: Requests,

@@ -12,7 +12,7 @@ use feedgate_sdk::{
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use crate::Bybit;
+use super::Bybit;
 
 pub(crate) const ORIGIN: &str = "wss://stream.bybit.com";
 

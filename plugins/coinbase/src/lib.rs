@@ -14,7 +14,7 @@ use serde::Deserialize;
 feedgate_sdk::provider!(Coinbase);
 
 /// One connection or one poller.
-struct Coinbase {
+pub(crate) struct Coinbase {
     /// By product, in capitals.
     ids: Ids,
     hears_heartbeats: bool,

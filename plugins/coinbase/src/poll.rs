@@ -11,7 +11,7 @@ use feedgate_sdk::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Coinbase, impossible};
+use super::{Coinbase, impossible};
 
 pub(crate) const ORIGIN: &str = "https://api.coinbase.com";
 

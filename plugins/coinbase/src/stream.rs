@@ -12,7 +12,7 @@ use feedgate_sdk::{
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
 
-use crate::{Coinbase, impossible};
+use super::{Coinbase, impossible};
 
 pub(crate) const ORIGIN: &str = "wss://advanced-trade-ws.coinbase.com";
 

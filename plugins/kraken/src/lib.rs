@@ -16,7 +16,7 @@ use self::batches::Batches;
 feedgate_sdk::provider!(Kraken);
 
 /// One connection or one poller.
-struct Kraken {
+pub(crate) struct Kraken {
     /// By the names of WebSocket v2: `BTC/USD`.
     streamed: Ids,
     /// By the names of the REST API, without their old prefixes: `XBTUSD`.

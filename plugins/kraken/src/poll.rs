@@ -10,7 +10,7 @@ use feedgate_sdk::{
 };
 use serde::Deserialize;
 
-use crate::{Kraken, pair};
+use super::{Kraken, pair};
 
 pub(crate) const ORIGIN: &str = "https://api.kraken.com";
 

@@ -11,7 +11,7 @@ use feedgate_sdk::{
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Value, json, value::RawValue};
 
-use crate::Kraken;
+use super::Kraken;
 
 pub(crate) const ORIGIN: &str = "wss://ws.kraken.com";
 

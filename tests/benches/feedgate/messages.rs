@@ -20,6 +20,12 @@ fn into_the_store_natively(bencher: Bencher<'_, '_>, shape: &Shape) {
 }
 
 #[divan::bench(args = shapes())]
+fn into_the_store_by_the_plugins_own_code_natively(bencher: Bencher<'_, '_>, shape: &Shape) {
+    let mut ways = Ways::new(shape);
+    bencher.bench_local(|| ways.by_same_code());
+}
+
+#[divan::bench(args = shapes())]
 fn into_the_store_by_a_plugin(bencher: Bencher<'_, '_>, shape: &Shape) {
     let mut ways = Ways::new(shape);
     bencher.bench_local(|| ways.by_plugin(1));

@@ -1,10 +1,12 @@
-//! What the benchmarks share: messages in the shapes that venues send, and two ways from one of them into the store's
-//! slots: a native parser, and the compiled plugin through the host.
+//! What the benchmarks share: messages in the shapes that venues send, and three ways from one of them into the store's
+//! slots: a native parser, the plugin's own code compiled for this machine, and the compiled plugin through the host.
 
 #![allow(dead_code, reason = "each benchmark uses a part of it")]
 
 #[path = "core.rs"]
 mod core;
+#[path = "same.rs"]
+mod same;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -259,13 +261,15 @@ pub(crate) struct Ways {
     keys: Vec<Key>,
     codec: PluginInstance,
     polled: bool,
-    /// What is read natively, and what the plugin reads.
+    same: same::Read,
+    /// What is read natively, by the plugin's own code, and by the plugin.
     natively: Delivery,
+    by_same_code: Delivery,
     by_plugin: Delivery,
 }
 
 impl Ways {
-    /// Loads the plugin, subscribes, and makes sure that both ways store the same.
+    /// Loads the plugin, subscribes, and makes sure that all ways store the same.
     pub(crate) fn new(shape: &Shape) -> Self {
         let plugin = engine(None).load_blocking(file(shape.plugin)).expect("a good plugin");
         let open = plugin.configured("bench".into(), shape.settings.to_owned());
@@ -291,7 +295,9 @@ impl Ways {
             keys: subscriptions.iter().map(|subscription| subscription.key).collect(),
             codec,
             polled: shape.polled,
+            same: same::read(shape, &subscriptions),
             natively: Delivery::new(&subscriptions),
+            by_same_code: Delivery::new(&subscriptions),
             by_plugin: Delivery::new(&subscriptions),
         };
         ways.compare(shape);
@@ -301,6 +307,10 @@ impl Ways {
     fn compare(&mut self, shape: &Shape) {
         for _ in 0..self.payloads.len() {
             self.natively();
+        }
+        self.next = 0;
+        for _ in 0..self.payloads.len() {
+            self.by_same_code();
         }
         self.next = 0;
         for _ in 0..self.payloads.len() {
@@ -314,6 +324,7 @@ impl Ways {
             held.map(|held| (held.value, held.observed_at.map(millis), held.sequence)).collect::<Vec<_>>()
         };
         assert_eq!(held(&self.natively), held(&self.by_plugin), "{shape}");
+        assert_eq!(held(&self.by_same_code), held(&self.by_plugin), "{shape}");
     }
 
     fn turn(&mut self, payloads: usize) -> std::ops::Range<usize> {
@@ -334,6 +345,14 @@ impl Ways {
             self.natively.store(Observation { key: *key, value, observed_at, sequence: price.sequence }, receipt);
         };
         (self.parse)(self.payloads[at].as_bytes(), &mut each).expect("it reads");
+    }
+
+    /// The next payload: read by the plugin's own code, stored here.
+    pub(crate) fn by_same_code(&mut self) {
+        let at = self.turn(1).start;
+        let receipt = self.by_same_code.receipt();
+        let delivery = &self.by_same_code;
+        (self.same)(&self.payloads[at], &mut |observation| delivery.store(observation, receipt));
     }
 
     /// The next payloads in one call of the plugin: looked up there, stored here. Answers of a poll come one by one.
