@@ -5,15 +5,22 @@
 
 use std::{env, fmt::Write as _, fs, path::PathBuf};
 
-/// The worlds that a plugin may implement, and the macro that generates each one's bindings.
-const WORLDS: [(&str, &str); 3] = [
-    ("http-provider", "__http_bindings"),
-    ("websocket-provider", "__websocket_bindings"),
-    ("provider", "__provider_bindings"),
-];
+/// An interface whose types come from this crate rather than from the plugin's own bindings, and the module that has
+/// them.
+type Shared = (&'static str, &'static str);
 
-/// The interfaces whose types come from this crate rather than from the plugin's own bindings.
-const SHARED: [(&str, &str); 3] = [("types", "types"), ("description", "description"), ("log", "log")];
+/// Those of every world.
+const COMMON: [Shared; 3] = [("types", "types"), ("description", "description"), ("log", "log")];
+const POLLING: Shared = ("polling", "http");
+const STREAMING: Shared = ("streaming", "websocket");
+
+/// The worlds that a plugin may implement, the macro that generates each one's bindings, and what it shares beside
+/// `COMMON`.
+const WORLDS: [(&str, &str, &[Shared]); 3] = [
+    ("http-provider", "__http_bindings", &[POLLING]),
+    ("websocket-provider", "__websocket_bindings", &[STREAMING]),
+    ("provider", "__provider_bindings", &[POLLING, STREAMING]),
+];
 
 fn main() {
     let contract = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("set by cargo")).join("../../wit");
@@ -22,25 +29,28 @@ fn main() {
     let (wit, package) = read(&contract);
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
 
-    // The crate's own bindings only import, so that what they claim is a part of what every world claims.
-    let imports: String = SHARED.iter().map(|(name, _)| format!("  import {name};\n")).collect();
+    // The crate's own bindings only import: `log`, as every world does, and types, of which a component keeps what it
+    // uses.
+    let imports: String =
+        COMMON.iter().chain(&[POLLING, STREAMING]).map(|(name, _)| format!("  import {name};\n")).collect();
     let own = format!("{wit}\nworld sdk {{\n{imports}}}\n");
     fs::write(
         out.join("bindings.rs"),
         format!(
             "::wit_bindgen::generate!({{ inline: {own:?}, path: [], world: \"sdk\", generate_all, \
-             generate_unused_types: true, additional_derives: [PartialEq] }});\n"
+             generate_unused_types: true, additional_derives: [PartialEq, Eq] }});\n"
         ),
     )
     .expect("OUT_DIR is writable");
 
     let (name, version) = package.split_once('@').expect("the package has a version");
-    let with: String = SHARED
-        .iter()
-        .map(|(interface, module)| format!("\"{name}/{interface}@{version}\": ::feedgate_sdk::{module}, "))
-        .collect();
     let mut macros = String::new();
-    for (world, macro_name) in WORLDS {
+    for (world, macro_name, shared) in WORLDS {
+        let with: String = COMMON
+            .iter()
+            .chain(shared)
+            .map(|(interface, module)| format!("\"{name}/{interface}@{version}\": ::feedgate_sdk::{module}, "))
+            .collect();
         writeln!(
             macros,
             "#[doc(hidden)]\n#[macro_export]\nmacro_rules! {macro_name} {{\n    () => {{\n        \

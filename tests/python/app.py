@@ -5,8 +5,7 @@ Its venue speaks `ID PRICE MILLISECONDS` as text frames and wants `subscribe ID`
 """
 
 from wit_world import exports
-from wit_world.imports import description, types
-from wit_world.exports import websocket
+from wit_world.imports import description, streaming, types
 from componentize_py_types import Err
 
 keys = {}
@@ -50,8 +49,8 @@ class Describe(exports.Describe):
 
 class Websocket(exports.Websocket):
     def connect(self, context, subscriptions, previous):
-        return websocket.Step_Dial(
-            websocket.Endpoint("wss://python.example.com/", [], [], None, None)
+        return streaming.Step_Dial(
+            streaming.Endpoint("wss://python.example.com/", [], [], None, None)
         )
 
     def subscribe(self, context, subscriptions):
@@ -70,10 +69,10 @@ class Websocket(exports.Websocket):
         for index, frame in enumerate(frames):
             parts = frame.value.split(" ") if isinstance(frame, types.Frame_Text) else []
             if len(parts) != 3 or parts[0] not in keys or not parts[2].isdigit():
-                events.append(websocket.Event_Malformed(websocket.MalformedFrame(index, "expected ID PRICE MS")))
+                events.append(streaming.Event_Malformed(streaming.MalformedFrame(index, "expected ID PRICE MS")))
                 continue
             observation = types.Observation(
                 keys[parts[0]], types.Value_Literal(parts[1]), types.Timestamp_Millis(int(parts[2])), None
             )
-            events.append(websocket.Event_Observed(observation))
+            events.append(streaming.Event_Observed(observation))
         return events

@@ -10,8 +10,8 @@ mod generated {
 }
 
 pub(crate) use generated::Provider;
-pub(crate) use generated::exports::feedgate::provider::{describe, http, websocket};
-pub(crate) use generated::feedgate::provider::{description, log, types};
+pub(crate) use generated::exports::feedgate::provider::describe;
+pub(crate) use generated::feedgate::provider::{description, log, polling, streaming, types};
 
 use wasmtime::component::{ComponentType, Lower};
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::bindings::{describe, http, types, websocket};
+use super::bindings::{describe, polling, streaming, types};
 use crate::codec::{
     Context, Endpoint, Event, Frame, Method, Missing, Outcome, PlannedRequest, Reconnect, Refusal, Rejection, Request,
     Response, Step, Subscription,
@@ -53,10 +53,10 @@ pub(super) fn refusal(error: types::Error) -> Refusal {
     }
 }
 
-pub(super) fn step(step: websocket::Step) -> Step {
+pub(super) fn step(step: streaming::Step) -> Step {
     match step {
-        websocket::Step::Fetch(fetch) => Step::Fetch(request(fetch)),
-        websocket::Step::Dial(endpoint) => Step::Dial(Endpoint {
+        streaming::Step::Fetch(fetch) => Step::Fetch(request(fetch)),
+        streaming::Step::Dial(endpoint) => Step::Dial(Endpoint {
             url: endpoint.url,
             headers: pairs(endpoint.headers),
             subprotocols: endpoint.subprotocols,
@@ -74,46 +74,46 @@ pub(super) fn frame(frame: types::Frame) -> Frame {
     }
 }
 
-pub(super) fn event(event: websocket::Event) -> Event {
+pub(super) fn event(event: streaming::Event) -> Event {
     match event {
-        websocket::Event::Observed(observed) => match observation(observed) {
+        streaming::Event::Observed(observed) => match observation(observed) {
             Ok(observation) => Event::Observed(observation),
             Err((key, why)) => Event::Unusable { key, why },
         },
-        websocket::Event::Unchanged(key) => Event::Unchanged(Key(key)),
-        websocket::Event::Subscribed(key) => Event::Subscribed(Key(key)),
-        websocket::Event::Rejected(refused) => Event::Rejected(rejection(refused)),
-        websocket::Event::Reply(reply) => Event::Reply(frame(reply)),
-        websocket::Event::Ready => Event::Ready,
-        websocket::Event::Alive => Event::Alive,
-        websocket::Event::Reconnect(when) => Event::Reconnect(match when {
-            websocket::Reconnect::Now => Reconnect::Now,
-            websocket::Reconnect::OverlapWithin(ms) => Reconnect::OverlapWithin(millis(ms)),
-            websocket::Reconnect::After(ms) => Reconnect::After(millis(ms)),
+        streaming::Event::Unchanged(key) => Event::Unchanged(Key(key)),
+        streaming::Event::Subscribed(key) => Event::Subscribed(Key(key)),
+        streaming::Event::Rejected(refused) => Event::Rejected(rejection(refused)),
+        streaming::Event::Reply(reply) => Event::Reply(frame(reply)),
+        streaming::Event::Ready => Event::Ready,
+        streaming::Event::Alive => Event::Alive,
+        streaming::Event::Reconnect(when) => Event::Reconnect(match when {
+            streaming::Reconnect::Now => Reconnect::Now,
+            streaming::Reconnect::OverlapWithin(ms) => Reconnect::OverlapWithin(millis(ms)),
+            streaming::Reconnect::After(ms) => Reconnect::After(millis(ms)),
         }),
-        websocket::Event::Gap(gap) => Event::Gap { key: gap.key.map(Key), missing: gap.missing },
-        websocket::Event::Malformed(bad) => Event::Malformed { index: bad.index, text: bad.text },
+        streaming::Event::Gap(gap) => Event::Gap { key: gap.key.map(Key), missing: gap.missing },
+        streaming::Event::Malformed(bad) => Event::Malformed { index: bad.index, text: bad.text },
     }
 }
 
-pub(super) fn planned_request(planned: http::PlannedRequest) -> PlannedRequest {
+pub(super) fn planned_request(planned: polling::PlannedRequest) -> PlannedRequest {
     PlannedRequest { request: request(planned.request), keys: planned.keys.into_iter().map(Key).collect() }
 }
 
-pub(super) fn outcome(outcome: http::Outcome) -> Outcome {
+pub(super) fn outcome(outcome: polling::Outcome) -> Outcome {
     match outcome {
-        http::Outcome::Observed(observed) => match observation(observed) {
+        polling::Outcome::Observed(observed) => match observation(observed) {
             Ok(observation) => Outcome::Observed(observation),
             Err((key, text)) => Outcome::Unresolved { key, why: Missing::Malformed, text },
         },
-        http::Outcome::Unchanged(key) => Outcome::Unchanged(Key(key)),
-        http::Outcome::Unresolved(unresolved) => Outcome::Unresolved {
+        polling::Outcome::Unchanged(key) => Outcome::Unchanged(Key(key)),
+        polling::Outcome::Unresolved(unresolved) => Outcome::Unresolved {
             key: Key(unresolved.key),
             why: match unresolved.why {
-                http::Missing::UnknownId => Missing::UnknownId,
-                http::Missing::NoValue => Missing::NoValue,
-                http::Missing::Undecided => Missing::Undecided,
-                http::Missing::Malformed => Missing::Malformed,
+                polling::Missing::UnknownId => Missing::UnknownId,
+                polling::Missing::NoValue => Missing::NoValue,
+                polling::Missing::Undecided => Missing::Undecided,
+                polling::Missing::Malformed => Missing::Malformed,
             },
             text: unresolved.text,
         },

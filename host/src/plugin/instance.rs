@@ -13,7 +13,7 @@ use wasmtime::component::{
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::bindings::{FrameParam, ResponseParam, describe, description, http, log, types, websocket};
+use super::bindings::{FrameParam, ResponseParam, describe, description, log, polling, streaming, types};
 use super::lift::Listed;
 use super::limits::{Limiter, PluginLimits};
 use super::{EPOCH_TICK, convert, wasi};
@@ -47,6 +47,8 @@ impl WasiView for Inside {
 
 impl types::Host for Inside {}
 impl description::Host for Inside {}
+impl streaming::Host for Inside {}
+impl polling::Host for Inside {}
 
 impl log::Host for Inside {
     fn log(&mut self, level: log::Level, text: String) {
@@ -111,16 +113,16 @@ type Connect = (types::Context, Vec<types::Subscription>, Option<types::Response
 type Frames = (Result<Vec<types::Frame>, types::Error>,);
 type HandleMessages<'a> = (types::Context, &'a [FrameParam<'a>]);
 type ParseResponse<'a> = (types::Context, &'a [u32], ResponseParam<'a>);
-type Events = (Listed<websocket::Event>,);
-type Outcomes = (Result<Listed<http::Outcome>, types::Error>,);
+type Events = (Listed<streaming::Event>,);
+type Outcomes = (Result<Listed<polling::Outcome>, types::Error>,);
 
 struct HttpCalls {
-    create_requests: TypedFunc<Subscriptions, (Result<Vec<http::PlannedRequest>, types::Error>,)>,
+    create_requests: TypedFunc<Subscriptions, (Result<Vec<polling::PlannedRequest>, types::Error>,)>,
     parse_response: Borrowing,
 }
 
 struct WebSocketCalls {
-    connect: TypedFunc<Connect, (Result<websocket::Step, types::Error>,)>,
+    connect: TypedFunc<Connect, (Result<streaming::Step, types::Error>,)>,
     subscribe: TypedFunc<Subscriptions, Frames>,
     unsubscribe: TypedFunc<Subscriptions, Frames>,
     heartbeat: TypedFunc<(types::Context,), (Vec<types::Frame>,)>,

@@ -9,7 +9,7 @@ use wasmtime::ValRaw;
 use wasmtime::component::__internal::{CanonicalAbiInfo, InstanceType, InterfaceType, LiftContext, bad_type_info};
 use wasmtime::component::{ComponentType, Lift};
 
-use super::bindings::{http, types, websocket};
+use super::bindings::{polling, streaming, types};
 use super::convert;
 use crate::codec::{Event, Outcome};
 
@@ -25,7 +25,7 @@ pub(super) trait Item: Lift {
     fn host(self) -> Self::Host;
 }
 
-impl Item for websocket::Event {
+impl Item for streaming::Event {
     type Host = Event;
 
     fn observed(observation: types::Observation) -> Self {
@@ -37,7 +37,7 @@ impl Item for websocket::Event {
     }
 }
 
-impl Item for http::Outcome {
+impl Item for polling::Outcome {
     type Host = Outcome;
 
     fn observed(observation: types::Observation) -> Self {
@@ -52,8 +52,8 @@ impl Item for http::Outcome {
 /// An item of either list.
 const ITEM: usize = 80;
 
-const _: () = assert!(websocket::Event::SIZE32 == ITEM && websocket::Event::ALIGN32 == 8);
-const _: () = assert!(http::Outcome::SIZE32 == ITEM && http::Outcome::ALIGN32 == 8);
+const _: () = assert!(streaming::Event::SIZE32 == ITEM && streaming::Event::ALIGN32 == 8);
+const _: () = assert!(polling::Outcome::SIZE32 == ITEM && polling::Outcome::ALIGN32 == 8);
 const _: () = assert!(types::Observation::SIZE32 == ITEM - 8);
 
 /// Where the parts of an observation of a decimal are: each of a variant's cases eight bytes behind its number.

@@ -155,7 +155,7 @@ fn import(name: &str, version: &str, item: &WorldItem) -> Import {
     }
     let (path, theirs) = name.rsplit_once('@').unwrap_or((name, "none"));
     if let Some(interface) = path.strip_prefix(PACKAGE).and_then(|rest| rest.strip_prefix('/')) {
-        let known = ["types", "description", "log"].contains(&interface);
+        let known = ["types", "description", "streaming", "polling", "log"].contains(&interface);
         return if known && compatible(theirs, version) { Import::Ours } else { Import::Unknown };
     }
     let wasi = path.strip_prefix("wasi:").and_then(|rest| rest.split_once('/')).map(|(package, _)| package);

@@ -51,7 +51,7 @@ mod tests {
     fn three_absences_in_a_row_are_final_unless_it_was_there_once() {
         let mut absences = Absences::default();
         let mut why = |symbol: &str| match absences.absent(0, symbol) {
-            Outcome::Unresolved { why, .. } => why,
+            Outcome::Unresolved(unresolved) => unresolved.why,
             other => panic!("{other:?}"),
         };
         assert_eq!(

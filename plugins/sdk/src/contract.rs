@@ -1,5 +1,7 @@
 //! What every plugin is, and comfort for the contract's records.
 
+use crate::http::{Missing, Outcome, Unresolved};
+use crate::websocket::{Endpoint, Step};
 use crate::{
     Compression, Description, Error, Frame, HttpLimits, Key, Malformed, Observation, Rejection, Resources,
     SettingsError, Timestamp, Value, ValueKind, Wait, WebsocketLimits,
@@ -73,6 +75,20 @@ impl Frame {
     }
 }
 
+impl Step {
+    /// Opens a connection to this URL, with nothing special about it.
+    pub fn dial(url: impl Into<String>) -> Self {
+        Self::Dial(Endpoint { url: url.into(), ..Endpoint::default() })
+    }
+}
+
+impl Outcome {
+    /// No value, and why.
+    pub fn missing(key: Key, why: Missing, text: impl Into<String>) -> Self {
+        Self::Unresolved(Unresolved { key, why, text: text.into() })
+    }
+}
+
 impl Error {
     /// The venue says too often: how long it wants to be left alone, where it says so, and its words.
     pub fn rate_limited(ms: Option<u32>, reason: impl Into<String>) -> Self {
@@ -110,6 +126,19 @@ impl Default for Description {
             buckets: Vec::new(),
             websocket: None,
             http: None,
+        }
+    }
+}
+
+/// Nothing special but the URL, which must be written.
+impl Default for Endpoint {
+    fn default() -> Self {
+        Self {
+            url: String::new(),
+            headers: Vec::new(),
+            subprotocols: Vec::new(),
+            heartbeat_interval_ms: None,
+            idle_timeout_ms: None,
         }
     }
 }

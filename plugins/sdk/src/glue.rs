@@ -127,154 +127,83 @@ macro_rules! __export {
         }
     };
     (http) => {
-        const _: () = {
-            use $crate::http::{Http, Missing, Outcome, PlannedRequest};
-
-            use super::__component::bindings::exports::feedgate::provider::http as wit;
-
-            impl wit::Guest for Component {
-                fn create_requests(
-                    context: $crate::Context,
-                    subscriptions: ::std::vec::Vec<$crate::Subscription>,
-                ) -> ::std::result::Result<::std::vec::Vec<wit::PlannedRequest>, $crate::Error>
-                {
-                    let requests = PLUGIN.with(|plugin| {
-                        plugin.with(|plugin| plugin.create_requests(&context, &subscriptions))
-                    })?;
-                    let requests = requests.into_iter();
-                    Ok(requests
-                        .map(|PlannedRequest { request, keys }| wit::PlannedRequest {
-                            request,
-                            keys,
-                        })
-                        .collect())
-                }
-
-                fn parse_response(
-                    context: $crate::Context,
-                    keys: ::std::vec::Vec<$crate::Key>,
-                    response: $crate::Response,
-                ) -> ::std::result::Result<::std::vec::Vec<wit::Outcome>, $crate::Error> {
-                    let outcomes = PLUGIN.with(|plugin| {
-                        plugin.with(|plugin| plugin.parse_response(&context, &keys, &response))
-                    })?;
-                    Ok(outcomes.into_iter().map(outcome).collect())
-                }
+        impl bindings::exports::feedgate::provider::http::Guest for Component {
+            fn create_requests(
+                context: $crate::Context,
+                subscriptions: ::std::vec::Vec<$crate::Subscription>,
+            ) -> ::std::result::Result<::std::vec::Vec<$crate::http::PlannedRequest>, $crate::Error>
+            {
+                PLUGIN.with(|plugin| {
+                    plugin.with(|plugin| {
+                        $crate::Http::create_requests(plugin, &context, &subscriptions)
+                    })
+                })
             }
 
-            fn outcome(outcome: Outcome) -> wit::Outcome {
-                match outcome {
-                    Outcome::Observed(observation) => wit::Outcome::Observed(observation),
-                    Outcome::Unchanged(key) => wit::Outcome::Unchanged(key),
-                    Outcome::Unresolved { key, why, text } => {
-                        let why = match why {
-                            Missing::UnknownId => wit::Missing::UnknownId,
-                            Missing::NoValue => wit::Missing::NoValue,
-                            Missing::Undecided => wit::Missing::Undecided,
-                            Missing::Malformed => wit::Missing::Malformed,
-                        };
-                        wit::Outcome::Unresolved(wit::Unresolved { key, why, text })
-                    }
-                }
+            fn parse_response(
+                context: $crate::Context,
+                keys: ::std::vec::Vec<$crate::Key>,
+                response: $crate::Response,
+            ) -> ::std::result::Result<::std::vec::Vec<$crate::http::Outcome>, $crate::Error> {
+                PLUGIN.with(|plugin| {
+                    plugin.with(|plugin| {
+                        $crate::Http::parse_response(plugin, &context, &keys, &response)
+                    })
+                })
             }
-        };
+        }
     };
     (websocket) => {
-        const _: () = {
-            use $crate::websocket::{Endpoint, Event, Events, Reconnect, Step, WebSocket};
-
-            use super::__component::bindings::exports::feedgate::provider::websocket as wit;
-
-            type Frames = ::std::vec::Vec<$crate::Frame>;
-
-            impl wit::Guest for Component {
-                fn connect(
-                    context: $crate::Context,
-                    subscriptions: ::std::vec::Vec<$crate::Subscription>,
-                    previous: ::std::option::Option<$crate::Response>,
-                ) -> ::std::result::Result<wit::Step, $crate::Error> {
-                    PLUGIN
-                        .with(|plugin| {
-                            plugin.with(|plugin| plugin.connect(&context, &subscriptions, previous))
-                        })
-                        .map(step)
-                }
-
-                fn subscribe(
-                    context: $crate::Context,
-                    subscriptions: ::std::vec::Vec<$crate::Subscription>,
-                ) -> ::std::result::Result<Frames, $crate::Error> {
-                    PLUGIN.with(|plugin| {
-                        plugin.with(|plugin| plugin.subscribe(&context, &subscriptions))
+        impl bindings::exports::feedgate::provider::websocket::Guest for Component {
+            fn connect(
+                context: $crate::Context,
+                subscriptions: ::std::vec::Vec<$crate::Subscription>,
+                previous: ::std::option::Option<$crate::Response>,
+            ) -> ::std::result::Result<$crate::websocket::Step, $crate::Error> {
+                PLUGIN.with(|plugin| {
+                    plugin.with(|plugin| {
+                        $crate::WebSocket::connect(plugin, &context, &subscriptions, previous)
                     })
-                }
+                })
+            }
 
-                fn unsubscribe(
-                    context: $crate::Context,
-                    subscriptions: ::std::vec::Vec<$crate::Subscription>,
-                ) -> ::std::result::Result<Frames, $crate::Error> {
-                    PLUGIN.with(|plugin| {
-                        plugin.with(|plugin| plugin.unsubscribe(&context, &subscriptions))
+            fn subscribe(
+                context: $crate::Context,
+                subscriptions: ::std::vec::Vec<$crate::Subscription>,
+            ) -> ::std::result::Result<::std::vec::Vec<$crate::Frame>, $crate::Error> {
+                PLUGIN.with(|plugin| {
+                    plugin.with(|plugin| {
+                        $crate::WebSocket::subscribe(plugin, &context, &subscriptions)
                     })
-                }
-
-                fn heartbeat(context: $crate::Context) -> Frames {
-                    PLUGIN.with(|plugin| plugin.with(|plugin| plugin.heartbeat(&context)))
-                }
-
-                fn handle_messages(
-                    context: $crate::Context,
-                    frames: Frames,
-                ) -> ::std::vec::Vec<wit::Event> {
-                    let events = PLUGIN.with(|plugin| {
-                        plugin.with(|plugin| Events::read(plugin, &context, &frames))
-                    });
-                    events.into_iter().map(event).collect()
-                }
+                })
             }
 
-            fn step(step: Step) -> wit::Step {
-                match step {
-                    Step::Fetch(request) => wit::Step::Fetch(request),
-                    Step::Dial(Endpoint {
-                        url,
-                        headers,
-                        subprotocols,
-                        heartbeat_interval_ms,
-                        idle_timeout_ms,
-                    }) => wit::Step::Dial(wit::Endpoint {
-                        url,
-                        headers,
-                        subprotocols,
-                        heartbeat_interval_ms,
-                        idle_timeout_ms,
-                    }),
-                }
+            fn unsubscribe(
+                context: $crate::Context,
+                subscriptions: ::std::vec::Vec<$crate::Subscription>,
+            ) -> ::std::result::Result<::std::vec::Vec<$crate::Frame>, $crate::Error> {
+                PLUGIN.with(|plugin| {
+                    plugin.with(|plugin| {
+                        $crate::WebSocket::unsubscribe(plugin, &context, &subscriptions)
+                    })
+                })
             }
 
-            fn event(event: Event) -> wit::Event {
-                match event {
-                    Event::Observed(observation) => wit::Event::Observed(observation),
-                    Event::Unchanged(key) => wit::Event::Unchanged(key),
-                    Event::Subscribed(key) => wit::Event::Subscribed(key),
-                    Event::Rejected(rejection) => wit::Event::Rejected(rejection),
-                    Event::Reply(frame) => wit::Event::Reply(frame),
-                    Event::Ready => wit::Event::Ready,
-                    Event::Alive => wit::Event::Alive,
-                    Event::Reconnect(Reconnect::Now) => wit::Event::Reconnect(wit::Reconnect::Now),
-                    Event::Reconnect(Reconnect::OverlapWithin(ms)) => {
-                        wit::Event::Reconnect(wit::Reconnect::OverlapWithin(ms))
-                    }
-                    Event::Reconnect(Reconnect::After(ms)) => {
-                        wit::Event::Reconnect(wit::Reconnect::After(ms))
-                    }
-                    Event::Gap { key, missing } => wit::Event::Gap(wit::Gap { key, missing }),
-                    Event::Malformed { index, text } => {
-                        wit::Event::Malformed(wit::MalformedFrame { index, text })
-                    }
-                }
+            fn heartbeat(context: $crate::Context) -> ::std::vec::Vec<$crate::Frame> {
+                PLUGIN.with(|plugin| {
+                    plugin.with(|plugin| $crate::WebSocket::heartbeat(plugin, &context))
+                })
             }
-        };
+
+            fn handle_messages(
+                context: $crate::Context,
+                frames: ::std::vec::Vec<$crate::Frame>,
+            ) -> ::std::vec::Vec<$crate::websocket::Event> {
+                PLUGIN.with(|plugin| {
+                    plugin.with(|plugin| $crate::Events::read(plugin, &context, &frames))
+                })
+            }
+        }
     };
 }
 

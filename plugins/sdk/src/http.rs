@@ -1,6 +1,7 @@
-//! Polling: the trait of a plugin that exports `http`, its types, and the reading of an answer.
+//! Polling: the trait of a plugin that exports `http`, its types as the contract has them, and the reading of an answer.
 
-use crate::{Context, Error, Header, Key, Method, Observation, Plugin, Request, Response, Subscription};
+pub use crate::bindings::feedgate::provider::polling::{Missing, Outcome, PlannedRequest, Unresolved};
+use crate::{Context, Error, Header, Key, Method, Plugin, Request, Response, Subscription};
 
 /// A plugin that polls.
 pub trait Http: Plugin {
@@ -13,47 +14,6 @@ pub trait Http: Plugin {
 
     /// What an answer meant for each of its request's keys.
     fn parse_response(&mut self, context: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error>;
-}
-
-/// One request and the ids that its answer is about.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlannedRequest {
-    pub request: Request,
-    pub keys: Vec<Key>,
-}
-
-/// Why an id has no value this time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
-    /// The venue does not know the id; it is not asked for again.
-    UnknownId,
-    /// The venue knows it and has nothing now: null, an empty object, an empty book.
-    NoValue,
-    /// The answer said nothing of this id: it is left out, or its whole batch was refused.
-    Undecided,
-    /// There was something, and it could not be read.
-    Malformed,
-}
-
-/// What an answer meant for one id.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    Observed(Observation),
-    /// The venue confirms the value that the host already has.
-    Unchanged(Key),
-    Unresolved {
-        key: Key,
-        why: Missing,
-        /// For people; may be empty.
-        text: String,
-    },
-}
-
-impl Outcome {
-    /// No value, and why.
-    pub fn missing(key: Key, why: Missing, text: impl Into<String>) -> Self {
-        Self::Unresolved { key, why, text: text.into() }
-    }
 }
 
 /// A GET without headers.

@@ -1,8 +1,10 @@
-//! Streaming: the trait of a plugin that exports `websocket`, its types, and the list of events that it fills.
+//! Streaming: the trait of a plugin that exports `websocket`, its types as the contract has them, and the list of
+//! events that it fills.
 
 use std::{borrow::Cow, fmt};
 
-use crate::{Context, Error, Frame, Header, Key, Observation, Plugin, Rejection, Request, Response, Subscription};
+pub use crate::bindings::feedgate::provider::streaming::{Endpoint, Event, Gap, MalformedFrame, Reconnect, Step};
+use crate::{Context, Error, Frame, Key, Observation, Plugin, Rejection, Response, Subscription};
 
 /// A plugin that streams.
 pub trait WebSocket: Plugin {
@@ -30,67 +32,6 @@ pub trait WebSocket: Plugin {
     /// Reads one frame. A frame that means nothing to the host gives no event. An error makes the frame `malformed`
     /// and costs only what of the frame was not read yet: events pushed before it stay.
     fn handle(&mut self, context: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed>;
-}
-
-/// What to do next towards a connection.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Step {
-    /// Send this request and call `connect` again with the answer.
-    Fetch(Request),
-    /// Open the connection.
-    Dial(Endpoint),
-}
-
-/// Where and how to open the connection.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Endpoint {
-    pub url: String,
-    pub headers: Vec<Header>,
-    pub subprotocols: Vec<String>,
-    /// Replaces the description's heartbeat interval for this connection.
-    pub heartbeat_interval_ms: Option<u32>,
-    /// Replaces the description's idle timeout for this connection.
-    pub idle_timeout_ms: Option<u32>,
-}
-
-impl Step {
-    /// Opens a connection to this URL, with nothing special about it.
-    pub fn dial(url: impl Into<String>) -> Self {
-        Self::Dial(Endpoint { url: url.into(), ..Endpoint::default() })
-    }
-}
-
-/// When to replace the connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reconnect {
-    /// At once: it is of no use any more.
-    Now,
-    /// Within this many milliseconds, the old one serving until then.
-    OverlapWithin(u32),
-    /// Close, and not before this many milliseconds have passed.
-    After(u32),
-}
-
-/// One thing that a frame meant.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Event {
-    Observed(Observation),
-    Unchanged(Key),
-    Subscribed(Key),
-    Rejected(Rejection),
-    Reply(Frame),
-    Ready,
-    Alive,
-    Reconnect(Reconnect),
-    /// `None`: the numbers are the connection's.
-    Gap {
-        key: Option<Key>,
-        missing: u64,
-    },
-    Malformed {
-        index: u32,
-        text: String,
-    },
 }
 
 /// What was wrong with a payload, for people.
@@ -162,7 +103,7 @@ impl Events {
     /// So many messages never arrived, of one id or, with `None`, of the connection: the venue's numbers jumped. It is
     /// counted and shown. A plugin whose values build on each other asks to [`reconnect`](Self::reconnect) as well.
     pub fn gap(&mut self, key: Option<Key>, missing: u64) {
-        self.0.push(Event::Gap { key, missing });
+        self.0.push(Event::Gap(Gap { key, missing }));
     }
 
     /// Reads a list of frames with a plugin. The macros call it; so may tests.
@@ -170,7 +111,8 @@ impl Events {
         let mut events = Self(Vec::with_capacity(frames.len()));
         for (index, frame) in (0..).zip(frames) {
             if let Err(malformed) = plugin.handle(context, frame, &mut events) {
-                events.0.push(Event::Malformed { index, text: malformed.0.into_owned() });
+                let text = malformed.0.into_owned();
+                events.0.push(Event::Malformed(MalformedFrame { index, text }));
             }
         }
         events.0
