@@ -90,6 +90,10 @@ macro_rules! __component {
                 static PLUGIN: $crate::Slot<Plugin> = const { $crate::Slot::new() };
             }
 
+            fn with<R>(call: impl FnOnce(&mut Plugin) -> R) -> R {
+                PLUGIN.with(|slot| slot.with(call))
+            }
+
             $($crate::__export!($interface);)+
 
             // The names of the exports hold characters that only a linker of WebAssembly accepts.
@@ -133,11 +137,7 @@ macro_rules! __export {
                 subscriptions: ::std::vec::Vec<$crate::Subscription>,
             ) -> ::std::result::Result<::std::vec::Vec<$crate::http::PlannedRequest>, $crate::Error>
             {
-                PLUGIN.with(|plugin| {
-                    plugin.with(|plugin| {
-                        $crate::Http::create_requests(plugin, &context, &subscriptions)
-                    })
-                })
+                with(|plugin| $crate::Http::create_requests(plugin, &context, &subscriptions))
             }
 
             fn parse_response(
@@ -145,11 +145,7 @@ macro_rules! __export {
                 keys: ::std::vec::Vec<$crate::Key>,
                 response: $crate::Response,
             ) -> ::std::result::Result<::std::vec::Vec<$crate::http::Outcome>, $crate::Error> {
-                PLUGIN.with(|plugin| {
-                    plugin.with(|plugin| {
-                        $crate::Http::parse_response(plugin, &context, &keys, &response)
-                    })
-                })
+                with(|plugin| $crate::Http::parse_response(plugin, &context, &keys, &response))
             }
         }
     };
@@ -160,48 +156,32 @@ macro_rules! __export {
                 subscriptions: ::std::vec::Vec<$crate::Subscription>,
                 previous: ::std::option::Option<$crate::Response>,
             ) -> ::std::result::Result<$crate::websocket::Step, $crate::Error> {
-                PLUGIN.with(|plugin| {
-                    plugin.with(|plugin| {
-                        $crate::WebSocket::connect(plugin, &context, &subscriptions, previous)
-                    })
-                })
+                with(|plugin| $crate::WebSocket::connect(plugin, &context, &subscriptions, previous))
             }
 
             fn subscribe(
                 context: $crate::Context,
                 subscriptions: ::std::vec::Vec<$crate::Subscription>,
             ) -> ::std::result::Result<::std::vec::Vec<$crate::Frame>, $crate::Error> {
-                PLUGIN.with(|plugin| {
-                    plugin.with(|plugin| {
-                        $crate::WebSocket::subscribe(plugin, &context, &subscriptions)
-                    })
-                })
+                with(|plugin| $crate::WebSocket::subscribe(plugin, &context, &subscriptions))
             }
 
             fn unsubscribe(
                 context: $crate::Context,
                 subscriptions: ::std::vec::Vec<$crate::Subscription>,
             ) -> ::std::result::Result<::std::vec::Vec<$crate::Frame>, $crate::Error> {
-                PLUGIN.with(|plugin| {
-                    plugin.with(|plugin| {
-                        $crate::WebSocket::unsubscribe(plugin, &context, &subscriptions)
-                    })
-                })
+                with(|plugin| $crate::WebSocket::unsubscribe(plugin, &context, &subscriptions))
             }
 
             fn heartbeat(context: $crate::Context) -> ::std::vec::Vec<$crate::Frame> {
-                PLUGIN.with(|plugin| {
-                    plugin.with(|plugin| $crate::WebSocket::heartbeat(plugin, &context))
-                })
+                with(|plugin| $crate::WebSocket::heartbeat(plugin, &context))
             }
 
             fn handle_messages(
                 context: $crate::Context,
                 frames: ::std::vec::Vec<$crate::Frame>,
             ) -> ::std::vec::Vec<$crate::websocket::Event> {
-                PLUGIN.with(|plugin| {
-                    plugin.with(|plugin| $crate::Events::read(plugin, &context, &frames))
-                })
+                with(|plugin| $crate::Events::read(plugin, &context, &frames))
             }
         }
     };
