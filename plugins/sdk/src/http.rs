@@ -44,7 +44,7 @@ pub fn check_status(response: &Response) -> Result<(), Error> {
 
 /// The body as text.
 pub fn text(response: &Response) -> Result<&str, Error> {
-    std::str::from_utf8(&response.body).map_err(|_| Error::Malformed("the body is not UTF-8".to_owned()))
+    simdutf8::basic::from_utf8(&response.body).map_err(|_| Error::Malformed("the body is not UTF-8".to_owned()))
 }
 
 /// The status and the beginning of the body, for an error's text.
