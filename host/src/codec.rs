@@ -64,6 +64,15 @@ pub enum Incoming<'a> {
     Binary(&'a [u8]),
 }
 
+impl<'a> Incoming<'a> {
+    pub fn bytes(&self) -> &'a [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+}
+
 /// Where and how to open a WebSocket, as the plugin wrote it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Endpoint {

@@ -53,15 +53,11 @@ impl fmt::Debug for Input {
 impl Input {
     /// `None`: too long to be kept.
     pub(crate) fn frames(frames: &[Incoming<'_>]) -> Option<Self> {
-        let len = |frame: &Incoming<'_>| match frame {
-            Incoming::Text(text) => text.len(),
-            Incoming::Binary(bytes) => bytes.len(),
-        };
         let owned = |frame: &Incoming<'_>| match frame {
             Incoming::Text(text) => Frame::Text((*text).to_owned()),
             Incoming::Binary(bytes) => Frame::Binary(bytes.to_vec()),
         };
-        let fits = frames.iter().map(len).sum::<usize>() <= LONGEST_INPUT;
+        let fits = frames.iter().map(|frame| frame.bytes().len()).sum::<usize>() <= LONGEST_INPUT;
         fits.then(|| Self::Frames(frames.iter().map(owned).collect()))
     }
 

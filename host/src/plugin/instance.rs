@@ -398,25 +398,31 @@ impl WebSocketCodec for PluginInstance {
         Ok(frames.into_iter().map(convert::frame).collect())
     }
 
-    async fn handle_messages(&mut self, context: Context, frames: &[Incoming<'_>]) -> Result<Vec<Event>, CodecError> {
+    async fn handle_messages<'a>(
+        &mut self,
+        context: Context,
+        frames: &[Incoming<'a>],
+    ) -> Result<Vec<Event>, CodecError> {
         let calls = self.websocket.as_ref().ok_or_else(|| not_exported("websocket"))?;
         let function = calls.handle_messages.typed::<HandleMessages<'_>, Events>();
-        let mut bytes = 0;
-        let params: Vec<_> = frames
-            .iter()
-            .map(|frame| match frame {
-                Incoming::Text(text) => {
-                    bytes += text.len();
-                    FrameParam::Text(text)
-                }
-                Incoming::Binary(binary) => {
-                    bytes += binary.len();
-                    FrameParam::Binary(binary)
-                }
-            })
-            .collect();
-        let budget = self.parse(bytes);
-        let (Listed(events),) = self.call(function, (convert::context(context), &params[..]), budget).await?;
+        let param = |frame: &Incoming<'a>| match frame {
+            Incoming::Text(text) => FrameParam::Text(text),
+            Incoming::Binary(binary) => FrameParam::Binary(binary),
+        };
+        let (lone, several);
+        let params = match frames {
+            // A quiet connection's, without a list on the heap.
+            [frame] => {
+                lone = [param(frame)];
+                &lone[..]
+            }
+            _ => {
+                several = frames.iter().map(param).collect::<Vec<_>>();
+                &several[..]
+            }
+        };
+        let budget = self.parse(frames.iter().map(|frame| frame.bytes().len()).sum());
+        let (Listed(events),) = self.call(function, (convert::context(context), params), budget).await?;
         Ok(events)
     }
 

@@ -371,8 +371,18 @@ impl Ways {
             return;
         }
         let receipt = self.by_plugin.receipt();
-        let frames: Vec<_> = self.payloads[turn].iter().map(|text| Incoming::Text(text)).collect();
-        let events = at_once(self.codec.handle_messages(CONTEXT, &frames)).expect("it reads");
+        let (lone, several);
+        let frames = match &self.payloads[turn] {
+            [payload] => {
+                lone = [Incoming::Text(payload)];
+                &lone[..]
+            }
+            payloads => {
+                several = payloads.iter().map(|text| Incoming::Text(text)).collect::<Vec<_>>();
+                &several[..]
+            }
+        };
+        let events = at_once(self.codec.handle_messages(CONTEXT, frames)).expect("it reads");
         for event in events {
             if let Event::Observed(observation) = event {
                 self.by_plugin.store(observation, receipt);

@@ -116,11 +116,7 @@ impl Codec {
     fn read(&self, frames: &[Incoming<'_>]) -> Vec<Event> {
         let mut events = Vec::with_capacity(frames.len());
         for (index, frame) in frames.iter().enumerate() {
-            let bytes = match frame {
-                Incoming::Text(text) => text.as_bytes(),
-                Incoming::Binary(bytes) => bytes,
-            };
-            events.push(match native::mini_ticker(bytes) {
+            events.push(match native::mini_ticker(frame.bytes()) {
                 Ok(price) => self.event(price),
                 Err(error) => {
                     Event::Malformed { index: u32::try_from(index).unwrap_or_default(), text: error.to_string() }

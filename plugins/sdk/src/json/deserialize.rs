@@ -350,14 +350,17 @@ pub(super) fn each<'a, T: Deserialize<'a>>(
     while items.next()? {
         items.reader.peek();
         let (start, depth) = (items.reader.at, items.reader.depth);
-        match T::deserialize(&mut *items.reader) {
-            Ok(item) => take(Ok(item)),
+        let item = match T::deserialize(&mut *items.reader) {
+            Ok(item) => Ok(item),
             Err(fault) => {
-                take(Err(items.reader.place(&fault)));
+                let malformed = items.reader.place(&fault);
                 (items.reader.at, items.reader.depth) = (start, depth);
                 items.reader.pass()?;
+                Err(malformed)
             }
-        }
+        };
+        // In one place, where it becomes a part of the loop.
+        take(item);
     }
     items.reader.expect(b']', "expected `,` or `]`")
 }

@@ -29,9 +29,12 @@ pub(super) fn bracket(text: &[u8], at: usize) -> usize {
 #[inline(always)]
 fn find(text: &[u8], at: usize, wanted: impl Fn(Block) -> Marks) -> usize {
     // Nearly always near, where nothing turns and nothing is called.
-    match text.get(at..).and_then(<[u8]>::first_chunk).and_then(|bytes| wanted(Block::read(bytes)).first()) {
-        Some(place) => at + place,
-        None => find_far(text, at, wanted),
+    match text.get(at..).and_then(<[u8]>::first_chunk) {
+        Some(bytes) => match wanted(Block::read(bytes)).first() {
+            Some(place) => at + place,
+            None => find_far(text, at + SIZE, wanted),
+        },
+        None => find_last(text, at, wanted),
     }
 }
 
@@ -48,6 +51,7 @@ fn find_far(text: &[u8], mut at: usize, wanted: impl Fn(Block) -> Marks) -> usiz
 }
 
 /// The same where less than a block is left.
+#[inline(never)]
 fn find_last(text: &[u8], at: usize, wanted: impl Fn(Block) -> Marks) -> usize {
     let rest = text.get(at..).unwrap_or_default();
     let mut bytes = [b'x'; SIZE];
