@@ -112,6 +112,7 @@ impl<T: Item> Listed<T> {
         let mut listed = Vec::with_capacity(length);
         for item in items.as_chunks().0 {
             let quick = decimal(item);
+            // What the tests run is read both ways.
             if cfg!(debug_assertions)
                 && let Some(quick) = &quick
             {

@@ -2,7 +2,7 @@
 //!
 //! [`Engine::load_blocking`] takes a file's bytes to a checked, compiled, described [`Plugin`]; [`Plugin::configured`] gives an
 //! [`OpenCodec`] that makes live instances. Reading order: `worlds` (does it fit?), `describe`, `instance` (calls and
-//! budgets), `limits`, `wasi`, `convert`, `bindings`. Compiling: `compile`, the process it is done in (`child`), `cache`.
+//! budgets), `limits`, `wasi`, `convert`, `lift`, `bindings`. Compiling: `compile`, the process it is done in (`child`), `cache`.
 
 use std::collections::HashMap;
 use std::fmt;
