@@ -65,6 +65,7 @@ pub enum Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
+    /// The payload, whichever it is.
     pub fn bytes(&self) -> &'a [u8] {
         match self {
             Self::Text(text) => text.as_bytes(),

@@ -108,7 +108,8 @@ impl<T: Item> Listed<T> {
         if !start.is_multiple_of(8) {
             wasmtime::bail!("list pointer is not aligned");
         }
-        cx.consume_fuel_array(length, size_of::<T::Host>())?;
+        // As much as wasmtime counts for a list of these: what an operator set as the limit keeps its meaning.
+        cx.consume_fuel_array(length, size_of::<T>())?;
         let mut listed = Vec::with_capacity(length);
         for item in items.as_chunks().0 {
             let quick = decimal(item);
