@@ -317,9 +317,9 @@ impl<'de> MapAccess<'de> for Members<'_, 'de> {
         let text = self.reader.text.as_bytes();
         let start = self.reader.at + 2;
         // As nearly all write it: nothing between brackets, commas, names and colons.
-        if text.get(self.reader.at..start) == Some(&[self.before, b'"']) {
+        if scan::two(text, self.reader.at) == Some(u16::from_le_bytes([self.before, b'"'])) {
             let end = scan::string_end(text, start);
-            if text.get(end..end + 2) == Some(b"\":") {
+            if scan::two(text, end) == Some(u16::from_le_bytes(*b"\":")) {
                 self.before = b',';
                 self.reader.at = end + 2;
                 return seed.deserialize(BorrowedStrDeserializer::new(self.reader.slice(start, end))).map(Some);

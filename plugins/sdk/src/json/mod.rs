@@ -27,7 +27,7 @@ pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Malformed> {
     if reader.peek() != Some(b'{') {
         return Err(Malformed::new("expected an object"));
     }
-    whole(reader)
+    whole(&mut reader)
 }
 
 /// Reads any value, and nothing behind it.
@@ -36,7 +36,7 @@ pub fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Malformed> {
 /// well, by position: a payload of another kind would pass for the expected one, with values in the wrong places. In
 /// what the type has no field for, only brackets and strings are checked.
 pub fn read<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Malformed> {
-    whole(Reader::new(text))
+    whole(&mut Reader::new(text))
 }
 
 /// Reads an array item by item: nothing is kept of one when the next is read, and one that cannot be read costs itself only.
@@ -57,8 +57,8 @@ pub fn each<'a, T: Deserialize<'a>>(text: &'a str, take: impl FnMut(Result<T, Ma
     read.map_err(|fault| reader.place(&fault))
 }
 
-fn whole<'a, T: Deserialize<'a>>(mut reader: Reader<'a>) -> Result<T, Malformed> {
-    let read = T::deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+fn whole<'a, T: Deserialize<'a>>(reader: &mut Reader<'a>) -> Result<T, Malformed> {
+    let read = T::deserialize(&mut *reader).and_then(|value| reader.end().map(|()| value));
     read.map_err(|fault| reader.place(&fault))
 }
 

@@ -25,6 +25,13 @@ pub(super) fn bracket(text: &[u8], at: usize) -> usize {
     })
 }
 
+/// Two bytes as one number, the first the lower: compared in a register. Compared as bytes, what they are compared with is
+/// written to memory and read back at once, for which a processor waits longer than for all the rest of it.
+#[inline(always)]
+pub(super) fn two(text: &[u8], at: usize) -> Option<u16> {
+    text.get(at..)?.first_chunk().map(|two| u16::from_le_bytes(*two))
+}
+
 /// The place of the first byte from `at` on that is wanted. The text's length if there is none.
 #[inline(always)]
 fn find(text: &[u8], at: usize, wanted: impl Fn(Block) -> Marks) -> usize {
