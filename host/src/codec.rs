@@ -65,6 +65,13 @@ pub enum Incoming<'a> {
 }
 
 impl<'a> Incoming<'a> {
+    pub fn text(&self) -> Option<&'a str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Binary(_) => None,
+        }
+    }
+
     /// The payload, whichever it is.
     pub fn bytes(&self) -> &'a [u8] {
         match self {

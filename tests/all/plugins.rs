@@ -8,6 +8,8 @@ use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
+use feedgate::codec::{Context, Event, Incoming, OpenCodec, Subscription, WebSocketCodec};
+use feedgate::observation::Key;
 use feedgate::replay;
 use serde_json::{Value as Json, json, value::RawValue};
 
@@ -53,6 +55,37 @@ async fn every_fixture_gives_what_is_expected() {
         }
     }
     assert!(count >= 5, "only {count} fixtures were found");
+}
+
+/// In one call, whatever their kinds: the contract hands them in as one piece of each kind.
+#[tokio::test]
+async fn frames_handed_in_together_are_read_as_if_each_had_come_alone() {
+    let ids = [Subscription { key: Key(0), id: "a".into() }];
+    let (mut codec, _) = plugin("guest").configured("p".into(), "{}".to_owned()).open().await.expect("it opens");
+    codec.connect(Context::default(), &ids, None).await.expect("it dials");
+    let (text, binary) = (Incoming::Text, Incoming::Binary);
+    for frames in [
+        &[][..],
+        &[text("0 1")],
+        &[binary(b"x")],
+        &[text("0 1"), text("0 2.50"), text("echo")],
+        // Ends are counted in bytes, and nothing is nothing.
+        &[text("0 \u{20ac}"), text(""), text("0 3"), text("\u{1f980}"), text("")],
+        &[binary(b"a"), binary(b""), binary(b"c")],
+        &[text("0 1"), binary(b""), binary(b"b"), text(""), text("0 2"), binary(b"c"), text("x"), text("reconnect")],
+    ] {
+        let mut alone = Vec::new();
+        for (place, frame) in (0..).zip(frames) {
+            let mut events = codec.handle_messages(Context::default(), &[*frame]).await.expect("it lives");
+            assert_eq!(events.len(), 1, "{frame:?}");
+            if let Event::Malformed { index, .. } = &mut events[0] {
+                *index += place;
+            }
+            alone.append(&mut events);
+        }
+        let together = codec.handle_messages(Context::default(), frames).await.expect("it lives");
+        assert_eq!(together, alone, "{frames:?}");
+    }
 }
 
 #[test]

@@ -64,10 +64,13 @@ class Websocket(exports.Websocket):
     def heartbeat(self, context):
         return []
 
-    def handle_messages(self, context, frames):
-        events = []
-        for index, frame in enumerate(frames):
-            parts = frame.value.split(" ") if isinstance(frame, types.Frame_Text) else []
+    def handle_messages(self, context, received, ends):
+        is_text = isinstance(received, streaming.Received_Text)
+        whole = received.value.encode() if is_text else received.value
+        events, start = [], 0
+        for index, end in enumerate([len(whole)] if ends is None else ends):
+            parts = whole[start:end].decode().split(" ") if is_text else []
+            start = end
             if len(parts) != 3 or parts[0] not in keys or not parts[2].isdigit():
                 events.append(streaming.Event_Malformed(streaming.MalformedFrame(index, "expected ID PRICE MS")))
                 continue

@@ -15,17 +15,14 @@ pub(crate) use generated::feedgate::provider::{description, log, polling, stream
 
 use wasmtime::component::{ComponentType, Lower};
 
-/// `types.frame` on its way in, borrowed from the socket's buffer.
+/// `streaming.received` on its way in, borrowed: a lone frame from the socket's buffer.
 #[derive(Copy, Clone, ComponentType, Lower)]
 #[component(variant)]
-pub(crate) enum FrameParam<'a> {
+pub(crate) enum ReceivedParam<'a> {
     #[component(name = "text")]
     Text(&'a str),
     #[component(name = "binary")]
     Binary(&'a [u8]),
-    #[component(name = "ping")]
-    #[expect(dead_code, reason = "the case belongs to the type, and the host never hands a ping in")]
-    Ping(&'a [u8]),
 }
 
 /// `types.response` on its way in: the body is borrowed.

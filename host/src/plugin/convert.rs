@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::bindings::{describe, polling, streaming, types};
 use crate::codec::{
-    Context, Endpoint, Event, Frame, Method, Missing, Outcome, PlannedRequest, Reconnect, Refusal, Rejection, Request,
-    Response, Step, Subscription,
+    Context, Endpoint, Event, Frame, Incoming, Method, Missing, Outcome, PlannedRequest, Reconnect, Refusal, Rejection,
+    Request, Response, Step, Subscription,
 };
 use crate::observation::{Decimal, Key, Observation, UnixNanos, Value, ValueKind};
 
@@ -28,6 +28,17 @@ pub(super) fn response(response: &Response) -> super::bindings::ResponseParam<'_
         headers: headers(&response.headers),
         body: &response.body,
     }
+}
+
+/// Where each of the frames ends when they stand one behind the other.
+pub(super) fn ends(frames: &[Incoming<'_>]) -> Vec<u32> {
+    let mut end = 0;
+    let end_of = |frame: &Incoming<'_>| {
+        end += frame.bytes().len();
+        // No guest has room for more; it is refused where room is asked for.
+        u32::try_from(end).unwrap_or(u32::MAX)
+    };
+    frames.iter().map(end_of).collect()
 }
 
 pub(super) fn value_kind(kind: types::ValueKind) -> ValueKind {

@@ -13,7 +13,7 @@ use wasmtime::component::{
 use wasmtime::{Store, Trap};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::bindings::{FrameParam, ResponseParam, describe, description, log, polling, streaming, types};
+use super::bindings::{ReceivedParam, ResponseParam, describe, description, log, polling, streaming, types};
 use super::lift::Listed;
 use super::limits::{Limiter, PluginLimits};
 use super::{EPOCH_TICK, convert, wasi};
@@ -111,7 +111,7 @@ pub(super) struct Exports {
 type Subscriptions = (types::Context, Vec<types::Subscription>);
 type Connect = (types::Context, Vec<types::Subscription>, Option<types::Response>);
 type Frames = (Result<Vec<types::Frame>, types::Error>,);
-type HandleMessages<'a> = (types::Context, &'a [FrameParam<'a>]);
+type HandleMessages<'a> = (types::Context, ReceivedParam<'a>, Option<&'a [u32]>);
 type ParseResponse<'a> = (types::Context, &'a [u32], ResponseParam<'a>);
 type Events = (Listed<streaming::Event>,);
 type Outcomes = (Result<Listed<polling::Outcome>, types::Error>,);
@@ -284,6 +284,31 @@ impl PluginInstance {
         }
     }
 
+    /// Frames of one kind.
+    async fn handle_run(&mut self, context: Context, frames: &[Incoming<'_>]) -> Result<Vec<Event>, CodecError> {
+        let calls = self.websocket.as_ref().ok_or_else(|| not_exported("websocket"))?;
+        let function = calls.handle_messages.typed::<HandleMessages<'_>, Events>();
+        let (text, binary, ends);
+        let (received, ends) = match frames {
+            // A quiet connection's, from where it lies.
+            [Incoming::Text(text)] => (ReceivedParam::Text(text), None),
+            [Incoming::Binary(binary)] => (ReceivedParam::Binary(binary), None),
+            [Incoming::Text(_), ..] => {
+                text = frames.iter().filter_map(Incoming::text).collect::<Vec<_>>().concat();
+                ends = convert::ends(frames);
+                (ReceivedParam::Text(&text), Some(&*ends))
+            }
+            _ => {
+                binary = frames.iter().map(Incoming::bytes).collect::<Vec<_>>().concat();
+                ends = convert::ends(frames);
+                (ReceivedParam::Binary(&binary), Some(&*ends))
+            }
+        };
+        let budget = self.parse(frames.iter().map(|frame| frame.bytes().len()).sum());
+        let (Listed(events),) = self.call(function, (convert::context(context), received, ends), budget).await?;
+        Ok(events)
+    }
+
     async fn call<P, R>(&mut self, function: TypedFunc<P, R>, params: P, budget: Budget) -> Result<R, Death>
     where
         P: ComponentNamedList + Lower + Send + Sync,
@@ -398,31 +423,21 @@ impl WebSocketCodec for PluginInstance {
         Ok(frames.into_iter().map(convert::frame).collect())
     }
 
-    async fn handle_messages<'a>(
-        &mut self,
-        context: Context,
-        frames: &[Incoming<'a>],
-    ) -> Result<Vec<Event>, CodecError> {
-        let calls = self.websocket.as_ref().ok_or_else(|| not_exported("websocket"))?;
-        let function = calls.handle_messages.typed::<HandleMessages<'_>, Events>();
-        let param = |frame: &Incoming<'a>| match frame {
-            Incoming::Text(text) => FrameParam::Text(text),
-            Incoming::Binary(binary) => FrameParam::Binary(binary),
-        };
-        let (lone, several);
-        let params = match frames {
-            // A quiet connection's, without a list on the heap.
-            [frame] => {
-                lone = [param(frame)];
-                &lone[..]
+    async fn handle_messages(&mut self, context: Context, frames: &[Incoming<'_>]) -> Result<Vec<Event>, CodecError> {
+        // A call takes one kind; connections that send both are rare.
+        let mut runs = frames.chunk_by(|one, next| one.text().is_some() == next.text().is_some());
+        let Some(first) = runs.next() else { return Ok(Vec::new()) };
+        let mut events = self.handle_run(context, first).await?;
+        let mut before = first.len();
+        for run in runs {
+            for mut event in self.handle_run(context, run).await? {
+                if let Event::Malformed { index, .. } = &mut event {
+                    *index = index.saturating_add(u32::try_from(before).unwrap_or(u32::MAX));
+                }
+                events.push(event);
             }
-            _ => {
-                several = frames.iter().map(param).collect::<Vec<_>>();
-                &several[..]
-            }
-        };
-        let budget = self.parse(frames.iter().map(|frame| frame.bytes().len()).sum());
-        let (Listed(events),) = self.call(function, (convert::context(context), params), budget).await?;
+            before += run.len();
+        }
         Ok(events)
     }
 

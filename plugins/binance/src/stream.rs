@@ -3,8 +3,8 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
-    Value, WebSocket,
+    Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
+    Timestamp, Value, WebSocket,
     json::{Number, object, present, read},
     log, mid,
     websocket::{Reconnect, Step},
@@ -146,7 +146,7 @@ impl WebSocket for Binance {
         Ok(vec![frame])
     }
 
-    fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+    fn handle(&mut self, _: &Context, frame: Incoming<'_>, events: &mut Events) -> Result<(), Malformed> {
         let text = frame.text()?;
         if text.starts_with('[') {
             return self.event(text, events);

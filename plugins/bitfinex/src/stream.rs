@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
-    Value, WebSocket,
+    Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
+    Timestamp, Value, WebSocket,
     json::{Number, Object, object, read},
     log,
     websocket::{Reconnect, Step},
@@ -149,7 +149,7 @@ impl WebSocket for Bitfinex {
         Ok(frames)
     }
 
-    fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+    fn handle(&mut self, _: &Context, frame: Incoming<'_>, events: &mut Events) -> Result<(), Malformed> {
         let text = frame.text()?;
         if !text.starts_with('[') {
             self.notice(&object(text)?, events);

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
-    WebSocket,
+    Context, Error, Events, Frame, Incoming, Level, Malformed, Observation, Rejection, Response, Subscription,
+    Timestamp, WebSocket,
     json::{Number, object},
     log,
     websocket::{Reconnect, Step},
@@ -117,7 +117,7 @@ impl WebSocket for Bitstamp {
         vec![Frame::json(&json!({ "event": "bts:heartbeat" }))]
     }
 
-    fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+    fn handle(&mut self, _: &Context, frame: Incoming<'_>, events: &mut Events) -> Result<(), Malformed> {
         let text = frame.text()?;
         // What is not read so is read again below, and told of there.
         if text.starts_with(r#"{"data":{"id":"#)

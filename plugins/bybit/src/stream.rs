@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
-    WebSocket,
+    Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
+    Timestamp, WebSocket,
     json::{Number, object},
     log, names,
     websocket::Step,
@@ -91,7 +91,7 @@ impl WebSocket for Bybit {
         vec![Frame::json(&json!({ "op": "ping" }))]
     }
 
-    fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+    fn handle(&mut self, _: &Context, frame: Incoming<'_>, events: &mut Events) -> Result<(), Malformed> {
         let text = frame.text()?;
         // What is not read so is read again below, and told of there.
         if text.starts_with(r#"{"topic":"tickers."#)

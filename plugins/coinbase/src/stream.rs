@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
-    WebSocket,
+    Context, Error, Events, Frame, Incoming, Level, Malformed, Observation, Rejection, Response, Subscription,
+    Timestamp, WebSocket,
     json::{Item, Number, Object, object, read},
     log, names, rfc3339,
     websocket::Step,
@@ -99,7 +99,7 @@ impl WebSocket for Coinbase {
         Ok(if unused.is_empty() { Vec::new() } else { vec![request("unsubscribe", "ticker", &unused)] })
     }
 
-    fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+    fn handle(&mut self, _: &Context, frame: Incoming<'_>, events: &mut Events) -> Result<(), Malformed> {
         let text = frame.text()?;
         // What is not read so is read again below, and told of there.
         if text.starts_with(r#"{"channel":"ticker","#)

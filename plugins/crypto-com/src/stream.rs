@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
-    WebSocket,
+    Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
+    Timestamp, WebSocket,
     json::{Item, Number, object},
     log,
     websocket::Step,
@@ -102,7 +102,7 @@ impl WebSocket for CryptoCom {
         Ok(vec![request(self.requests.number(), "unsubscribe", &unused)])
     }
 
-    fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+    fn handle(&mut self, _: &Context, frame: Incoming<'_>, events: &mut Events) -> Result<(), Malformed> {
         let text = frame.text()?;
         // What is not read so is read again below, and told of there.
         if text.starts_with(r#"{"id":-1,"method":"subscribe","code":0,"#)

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
-    WebSocket,
+    Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
+    Timestamp, WebSocket,
     json::{Number, object},
     log, names,
     websocket::{Reconnect, Step},
@@ -109,7 +109,7 @@ impl WebSocket for Gate {
         vec![Frame::json(&json!({ "channel": "spot.ping", "time": context.now_ms / 1_000 }))]
     }
 
-    fn handle(&mut self, context: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+    fn handle(&mut self, context: &Context, frame: Incoming<'_>, events: &mut Events) -> Result<(), Malformed> {
         let text = frame.text()?;
         // What is not read so is read again below, and told of there.
         if text.starts_with(r#"{"time":"#)

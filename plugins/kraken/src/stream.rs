@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, WebSocket,
+    Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
+    WebSocket,
     json::{Item, Number, object, read},
     log, rfc3339,
     websocket::{Reconnect, Step},
@@ -105,7 +106,7 @@ impl WebSocket for Kraken {
         Ok(vec![request(self.requests.number(), "unsubscribe", &params)])
     }
 
-    fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+    fn handle(&mut self, _: &Context, frame: Incoming<'_>, events: &mut Events) -> Result<(), Malformed> {
         let text = frame.text()?;
         if text.starts_with('[') {
             // A message of the old version, whose arrays mean other things.

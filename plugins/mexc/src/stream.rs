@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Key, Level, Malformed, Observation, Rejection, Response, Subscription, WebSocket,
-    decimal, json::object, log, names, websocket::Step,
+    Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
+    WebSocket, decimal, json::object, log, names, websocket::Step,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -55,14 +55,13 @@ impl WebSocket for Mexc {
         vec![Frame::json(&json!({ "method": "PING" }))]
     }
 
-    fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+    fn handle(&mut self, _: &Context, frame: Incoming<'_>, events: &mut Events) -> Result<(), Malformed> {
         match frame {
-            Frame::Text(text) => {
+            Incoming::Text(text) => {
                 self.answered(&object(text)?, events);
                 Ok(())
             }
-            Frame::Binary(message) => self.pushed(message, events),
-            Frame::Ping(_) => Ok(()),
+            Incoming::Binary(message) => self.pushed(message, events),
         }
     }
 }

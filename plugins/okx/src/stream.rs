@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Level, Malformed, Observation, Rejection, Response, Subscription, Timestamp,
-    WebSocket,
+    Context, Error, Events, Frame, Incoming, Level, Malformed, Observation, Rejection, Response, Subscription,
+    Timestamp, WebSocket,
     json::{Item, Number, object, read},
     log,
     websocket::{Reconnect, Step},
@@ -115,7 +115,7 @@ impl WebSocket for Okx {
         vec![Frame::Text("ping".to_owned())]
     }
 
-    fn handle(&mut self, _: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+    fn handle(&mut self, _: &Context, frame: Incoming<'_>, events: &mut Events) -> Result<(), Malformed> {
         let text = frame.text()?;
         if text == "pong" {
             events.alive();

@@ -65,14 +65,6 @@ impl Frame {
     pub fn json(message: &serde_json::Value) -> Self {
         Self::Text(message.to_string())
     }
-
-    /// The text of a frame that must be one.
-    pub fn text(&self) -> Result<&str, Malformed> {
-        match self {
-            Self::Text(text) => Ok(text),
-            Self::Binary(_) | Self::Ping(_) => Err(Malformed::new("a binary frame where the venue sends text")),
-        }
-    }
 }
 
 impl Step {

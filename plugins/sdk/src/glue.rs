@@ -179,9 +179,10 @@ macro_rules! __export {
 
             fn handle_messages(
                 context: $crate::Context,
-                frames: ::std::vec::Vec<$crate::Frame>,
+                received: $crate::websocket::Received,
+                ends: ::std::option::Option<::std::vec::Vec<u32>>,
             ) -> ::std::vec::Vec<$crate::websocket::Event> {
-                with(|plugin| $crate::Events::read(plugin, &context, &frames))
+                with(|plugin| $crate::Events::read_received(plugin, &context, &received, ends.as_deref()))
             }
         }
     };

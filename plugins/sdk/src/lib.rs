@@ -38,7 +38,7 @@ pub use types::{
     Context, Decimal, Error, Frame, Header, Key, Method, Observation, Rejection, Request, Response, Subscription,
     Timestamp, Value, ValueKind, Wait,
 };
-pub use websocket::{Events, Malformed, WebSocket};
+pub use websocket::{Events, Incoming, Malformed, WebSocket};
 
 /// What the macros refer to. Not part of the interface.
 #[doc(hidden)]

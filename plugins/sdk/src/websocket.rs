@@ -3,7 +3,9 @@
 
 use std::{borrow::Cow, fmt};
 
-pub use crate::bindings::feedgate::provider::streaming::{Endpoint, Event, Gap, MalformedFrame, Reconnect, Step};
+pub use crate::bindings::feedgate::provider::streaming::{
+    Endpoint, Event, Gap, MalformedFrame, Received, Reconnect, Step,
+};
 use crate::{Context, Error, Frame, Key, Observation, Plugin, Rejection, Response, Subscription};
 
 /// A plugin that streams.
@@ -31,7 +33,24 @@ pub trait WebSocket: Plugin {
 
     /// Reads one frame. A frame that means nothing to the host gives no event. An error makes the frame `malformed`
     /// and costs only what of the frame was not read yet: events pushed before it stay.
-    fn handle(&mut self, context: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed>;
+    fn handle(&mut self, context: &Context, frame: Incoming<'_>, events: &mut Events) -> Result<(), Malformed>;
+}
+
+/// A frame that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Incoming<'a> {
+    Text(&'a str),
+    Binary(&'a [u8]),
+}
+
+impl<'a> Incoming<'a> {
+    /// The text of a frame that must be one.
+    pub fn text(self) -> Result<&'a str, Malformed> {
+        match self {
+            Self::Text(text) => Ok(text),
+            Self::Binary(_) => Err(Malformed::new("a binary frame where the venue sends text")),
+        }
+    }
 }
 
 /// What was wrong with a payload, for people.
@@ -106,8 +125,12 @@ impl Events {
         self.0.push(Event::Gap(Gap { key, missing }));
     }
 
-    /// Reads a list of frames with a plugin. The macros call it; so may tests.
-    pub fn read(plugin: &mut impl WebSocket, context: &Context, frames: &[Frame]) -> Vec<Event> {
+    /// Reads frames with a plugin. The macros call it; so may tests.
+    pub fn read<'a>(
+        plugin: &mut impl WebSocket,
+        context: &Context,
+        frames: impl ExactSizeIterator<Item = Incoming<'a>>,
+    ) -> Vec<Event> {
         let mut events = Self(Vec::with_capacity(frames.len()));
         for (index, frame) in (0..).zip(frames) {
             if let Err(malformed) = plugin.handle(context, frame, &mut events) {
@@ -116,5 +139,30 @@ impl Events {
             }
         }
         events.0
+    }
+
+    /// The same of frames as the contract hands them in. Wrong ends would be the host's fault; they end the call.
+    #[doc(hidden)]
+    pub fn read_received(
+        plugin: &mut impl WebSocket,
+        context: &Context,
+        received: &Received,
+        ends: Option<&[u32]>,
+    ) -> Vec<Event> {
+        let length = match received {
+            Received::Text(text) => text.len(),
+            Received::Binary(bytes) => bytes.len(),
+        };
+        let lone = [u32::try_from(length).expect("an address has 32 bits")];
+        let mut start = 0;
+        let frames = ends.unwrap_or(&lone).iter().map(|end| {
+            let frame = start..*end as usize;
+            start = frame.end;
+            match received {
+                Received::Text(text) => Incoming::Text(&text[frame]),
+                Received::Binary(bytes) => Incoming::Binary(&bytes[frame]),
+            }
+        });
+        Self::read(plugin, context, frames)
     }
 }

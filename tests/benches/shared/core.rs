@@ -21,7 +21,7 @@ pub(crate) struct Export<P> {
     give_back: TypedFunc<u32, ()>,
 }
 
-pub(crate) type HandleMessages = Export<(u64, u64, u32, u32)>;
+pub(crate) type HandleMessages = Export<(u64, u64, u32, u32, u32, u32, u32, u32)>;
 /// Context, keys, status, headers, body.
 pub(crate) type ParseResponse = Export<(u64, u64, u32, u32, u32, u32, u32, u32, u32)>;
 
@@ -82,9 +82,8 @@ impl Core {
     /// One text frame.
     pub(crate) fn handle(&mut self, export: &HandleMessages, context: Context, frame: &str) -> wasmtime::Result<()> {
         let (place, length) = self.bytes(frame.as_bytes())?;
-        // The case `text`.
-        let (frames, _) = self.words(&[0, place, length])?;
-        self.call(export, (context.now_ms, context.nonce, frames, 1))
+        // The case `text`, and no ends.
+        self.call(export, (context.now_ms, context.nonce, 0, place, length, 0, 0, 0))
     }
 
     /// An answer with status 200 and without headers.

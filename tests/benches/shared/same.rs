@@ -5,7 +5,7 @@ use feedgate::codec::Subscription;
 use feedgate::observation::{Decimal, Key, Observation, UnixNanos, Value};
 use feedgate_sdk::http::Outcome;
 use feedgate_sdk::websocket::Event;
-use feedgate_sdk::{Context, Events, Frame, Http, Plugin, Response, Timestamp, WebSocket};
+use feedgate_sdk::{Context, Events, Http, Incoming, Plugin, Response, Timestamp, WebSocket};
 
 use super::Shape;
 
@@ -45,11 +45,11 @@ fn streamed<P: WebSocket + 'static>(shape: &Shape, subscriptions: &[Subscription
     let (mut plugin, subscriptions) = configured::<P>(shape, subscriptions);
     plugin.connect(&CONTEXT, &subscriptions, None).expect("it dials");
     plugin.subscribe(&CONTEXT, &subscriptions).expect("it subscribes");
-    let opening: Vec<_> = shape.opening.iter().map(|text| Frame::Text(text.clone())).collect();
-    Events::read(&mut plugin, &CONTEXT, &opening);
+    Events::read(&mut plugin, &CONTEXT, shape.opening.iter().map(|text| Incoming::Text(text)));
     Box::new(move |payload, each| {
         // Its own copy, as a plugin has one.
-        for event in Events::read(&mut plugin, &CONTEXT, &[Frame::Text(payload.to_owned())]) {
+        let copy = payload.to_owned();
+        for event in Events::read(&mut plugin, &CONTEXT, [Incoming::Text(&copy)].into_iter()) {
             if let Event::Observed(observation) = event {
                 each(observed(&observation));
             }

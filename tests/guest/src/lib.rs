@@ -5,8 +5,8 @@ use feedgate_sdk::http::{Missing, Outcome, PlannedRequest, get};
 use feedgate_sdk::websocket::{Endpoint, Reconnect, Step};
 use feedgate_sdk::{
     Action, Bucket, Compression, Context, Decimal, Description, Error, Events, Frame, Header, Heartbeat, HeartbeatWhen,
-    Http, HttpLimits, Level, Malformed, Observation, Plugin, Rejection, Response, Scope, Secret, SettingsError,
-    Subscription, Timestamp, Value, ValueKind, WebSocket, WebsocketLimits, log, settings,
+    Http, HttpLimits, Incoming, Level, Malformed, Observation, Plugin, Rejection, Response, Scope, Secret,
+    SettingsError, Subscription, Timestamp, Value, ValueKind, WebSocket, WebsocketLimits, log, settings,
 };
 use serde::Deserialize;
 
@@ -196,14 +196,14 @@ impl WebSocket for Guest {
         vec![Frame::Text("heartbeat".to_owned())]
     }
 
-    fn handle(&mut self, context: &Context, frame: &Frame, events: &mut Events) -> Result<(), Malformed> {
+    fn handle(&mut self, context: &Context, frame: Incoming<'_>, events: &mut Events) -> Result<(), Malformed> {
         self.call("handle");
         let text = match frame {
-            Frame::Text(text) => text,
-            _ => return Err(Malformed::new("not text")),
+            Incoming::Text(text) => text,
+            Incoming::Binary(_) => return Err(Malformed::new("not text")),
         };
         self.tell(text);
-        match text.as_str() {
+        match text {
             "reconnect" => events.reconnect(Reconnect::Now),
             "echo" => events.reply(Frame::Text("echo".to_owned())),
             _ if text.starts_with("gap ") => {

@@ -8,7 +8,9 @@ pub(super) use words::{Block, Marks, SIZE};
 /// Sixteen bytes of a text, in one register.
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod simd {
-    use std::arch::wasm32::{u8x16_bitmask, u8x16_eq, u8x16_le, u8x16_splat, v128, v128_load, v128_or};
+    use std::arch::wasm32::{
+        u8x16, u8x16_add, u8x16_bitmask, u8x16_eq, u8x16_le, u8x16_splat, u8x16_swizzle, v128, v128_load, v128_or,
+    };
 
     pub(in super::super) const SIZE: usize = 16;
 
@@ -25,6 +27,14 @@ mod simd {
         pub(in super::super) fn read(bytes: &[u8; SIZE]) -> Self {
             // SAFETY: sixteen bytes are there; they need no alignment.
             Self(unsafe { v128_load(bytes.as_ptr().cast()) })
+        }
+
+        /// The last so many of these bytes, less than all, and zeros behind them.
+        #[inline(always)]
+        pub(in super::super) fn read_end(bytes: &[u8; SIZE], count: usize) -> Self {
+            let places = u8x16(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+            let skipped = u8x16_splat((SIZE - count) as u8);
+            Self(u8x16_swizzle(Self::read(bytes).0, u8x16_add(places, skipped)))
         }
 
         /// Square brackets made curly ones.
@@ -78,6 +88,11 @@ mod words {
         #[inline(always)]
         pub(in super::super) fn read(bytes: &[u8; SIZE]) -> Self {
             Self(u64::from_le_bytes(*bytes))
+        }
+
+        #[inline(always)]
+        pub(in super::super) fn read_end(bytes: &[u8; SIZE], count: usize) -> Self {
+            Self(u64::from_le_bytes(*bytes).checked_shr(8 * (SIZE - count) as u32).unwrap_or(0))
         }
 
         #[inline(always)]

@@ -61,11 +61,18 @@ fn find_far(text: &[u8], mut at: usize, wanted: impl Fn(Block) -> Marks) -> usiz
 #[inline(never)]
 fn find_last(text: &[u8], at: usize, wanted: impl Fn(Block) -> Marks) -> usize {
     let rest = text.get(at..).unwrap_or_default();
-    let mut bytes = [b'x'; SIZE];
-    for (byte, given) in bytes.iter_mut().zip(rest) {
-        *byte = *given;
-    }
-    wanted(Block::read(&bytes)).first().map_or(text.len(), |place| at + place)
+    let block = match text.last_chunk() {
+        Some(bytes) => Block::read_end(bytes, rest.len()),
+        None => {
+            let mut bytes = [0; SIZE];
+            for (byte, given) in bytes.iter_mut().zip(rest) {
+                *byte = *given;
+            }
+            Block::read(&bytes)
+        }
+    };
+    // The zeros behind it may be wanted.
+    wanted(block).first().map_or(text.len(), |place| text.len().min(at + place))
 }
 
 /// Whether JSON spells numbers so.
