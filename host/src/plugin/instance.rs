@@ -14,9 +14,10 @@ use wasmtime::{Store, Trap};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use super::bindings::{ReceivedParam, ResponseParam, describe, description, log, polling, streaming, types};
+use super::clock::{Clock, TICK};
 use super::lift::Listed;
 use super::limits::{Limiter, PluginLimits};
-use super::{EPOCH_TICK, convert, wasi};
+use super::{convert, wasi};
 use crate::codec::{
     CodecError, Context, Death, Event, Frame, HttpCodec, Incoming, Outcome, PlannedRequest, Response, Step,
     Subscription, WebSocketCodec,
@@ -164,6 +165,7 @@ pub(super) struct Budget {
 /// A live component instance.
 pub struct PluginInstance {
     store: Store<Inside>,
+    clock: &'static Clock,
     limits: Arc<PluginLimits>,
     /// Bytes of linear memory after `configure`.
     begun_with: usize,
@@ -181,6 +183,7 @@ impl PluginInstance {
         pre: &InstancePre<Inside>,
         exports: &Exports,
         wasi: bool,
+        clock: &'static Clock,
         provider: &Arc<str>,
         secrets: &Arc<Secrets>,
         limits: &Arc<PluginLimits>,
@@ -199,7 +202,7 @@ impl PluginInstance {
         // Only a metered engine takes any: then what is missing of it was executed.
         let _ = store.set_fuel(u64::MAX);
         let budget = Budget { time: limits.init, knob: "init_ms" };
-        store.set_epoch_deadline(ticks(budget.time));
+        store.set_epoch_deadline(clock.ticks(budget.time));
         // The start functions of a plugin are its code too: they run under the same budget.
         let made =
             if wasi { within(budget, pre.instantiate_async(&mut store)).await? } else { pre.instantiate(&mut store) };
@@ -231,6 +234,7 @@ impl PluginInstance {
         };
         Ok(Self {
             store,
+            clock,
             limits: limits.clone(),
             begun_with: 0,
             wasi,
@@ -317,7 +321,7 @@ impl PluginInstance {
         if self.dead {
             return Err(Death::Trap("called after it died".to_owned()));
         }
-        self.store.set_epoch_deadline(ticks(budget.time));
+        self.store.set_epoch_deadline(self.clock.ticks(budget.time));
         let result = if self.wasi {
             // Whatever ends this call early leaves an instance that must not be entered again.
             self.dead = true;
@@ -337,14 +341,9 @@ impl PluginInstance {
 
 /// A plugin that waits in a host function of WASI runs no code that could look at the clock.
 async fn within<T>(budget: Budget, call: impl Future<Output = T>) -> Result<T, Death> {
-    let time = budget.time.saturating_add(EPOCH_TICK * 4);
+    let time = budget.time.saturating_add(TICK * 4);
     let late = |_| Death::Deadline { budget: budget.time, knob: budget.knob };
     tokio::time::timeout(time, call).await.map_err(late)
-}
-
-/// One tick more than the budget: the current one is already under way.
-fn ticks(time: Duration) -> u64 {
-    u64::try_from(time.as_millis().div_ceil(EPOCH_TICK.as_millis())).unwrap_or(u64::MAX - 1) + 1
 }
 
 fn death(error: &wasmtime::Error, store: &mut Store<Inside>, budget: Budget) -> Death {

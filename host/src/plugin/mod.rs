@@ -2,12 +2,11 @@
 //!
 //! [`Engine::load_blocking`] takes a file's bytes to a checked, compiled, described [`Plugin`]; [`Plugin::configured`] gives an
 //! [`OpenCodec`] that makes live instances. Reading order: `worlds` (does it fit?), `describe`, `instance` (calls and
-//! budgets), `limits`, `wasi`, `convert`, `lift`, `bindings`. Compiling: `compile`, the process it is done in (`child`), `cache`.
+//! budgets), `limits`, `clock`, `wasi`, `convert`, `lift`, `bindings`. Compiling: `compile`, the process it is done in (`child`), `cache`.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
-use std::time::Duration;
 
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Config, OptLevel};
@@ -21,11 +20,13 @@ use crate::state::StateDir;
 
 use self::bindings::description::Description as Told;
 use self::cache::Cache;
+use self::clock::Clock;
 use self::compile::Compiled;
 
 mod bindings;
 mod cache;
 mod child;
+mod clock;
 mod compile;
 mod convert;
 mod describe;
@@ -40,9 +41,6 @@ pub use compile::Compiler;
 pub use instance::PluginInstance;
 pub use limits::PluginLimits;
 pub use worlds::{Fit, Misfit};
-
-/// How often a running guest looks at the clock. Budgets are whole ticks.
-const EPOCH_TICK: Duration = Duration::from_millis(5);
 
 /// The sha256 of a plugin's file.
 #[derive(Copy, Clone, PartialEq, Eq, Hash)]
@@ -123,6 +121,7 @@ pub enum LoadError {
 /// What all engines of the process share: the compiler, its clock, and what was compiled.
 struct Shared {
     engine: wasmtime::Engine,
+    clock: Clock,
     /// By the digest of the file, as long as somebody uses it: the same content under two names, or in two daemons of
     /// one process, is compiled once.
     compiled: Mutex<HashMap<Digest, Weak<Compiled>>>,
@@ -143,18 +142,10 @@ impl Shared {
 
     fn new(config: &Config) -> Result<Self, String> {
         let engine = wasmtime::Engine::new(config).map_err(|e| format!("{e:#}"))?;
-        // A thread of its own: a task would not tick while every thread of the runtime is inside a guest. It ends with
-        // the process.
-        let clock = engine.clone();
-        let ticker = std::thread::Builder::new().name("epoch".to_owned());
-        let ticker = ticker.spawn(move || {
-            loop {
-                std::thread::park_timeout(EPOCH_TICK);
-                clock.increment_epoch();
-            }
-        });
-        ticker.map_err(|e| format!("cannot start the clock's thread: {e}"))?;
-        Ok(Self { engine, compiled: Mutex::default() })
+        let ticking = engine.clone();
+        let clock = Clock::start(move || ticking.increment_epoch());
+        let clock = clock.map_err(|e| format!("cannot start the clock's thread: {e}"))?;
+        Ok(Self { engine, clock, compiled: Mutex::default() })
     }
 
     fn known(&self, digest: Digest) -> Option<Arc<Compiled>> {
@@ -257,7 +248,7 @@ impl Engine {
         let description = describe::check(told, http, websocket).map_err(LoadError::Description)?;
         let size = bytes.len();
         Ok(Plugin {
-            inner: Arc::new(Inner { pre, exports, compiled, description, digest, size }),
+            inner: Arc::new(Inner { pre, exports, clock: &self.shared.clock, compiled, description, digest, size }),
             limits: self.limits.clone(),
         })
     }
@@ -273,8 +264,9 @@ impl Engine {
         }
         let limits = Arc::new(self.limits.describing());
         let describe = async {
-            let probe: Arc<str> = "describe".into();
-            let mut instance = PluginInstance::new(&pre, &exports, fit.wasi, &probe, &Arc::default(), &limits).await?;
+            let (probe, secrets) = (Arc::from("describe"), Arc::default());
+            let clock = &self.shared.clock;
+            let mut instance = PluginInstance::new(&pre, &exports, fit.wasi, clock, &probe, &secrets, &limits).await?;
             instance.describe().await
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -400,6 +392,7 @@ pub struct Plugin {
 struct Inner {
     pre: InstancePre<instance::Inside>,
     exports: instance::Exports,
+    clock: &'static Clock,
     /// Shared with whoever loads the same content meanwhile.
     compiled: Arc<Compiled>,
     description: Description,
@@ -482,6 +475,7 @@ impl OpenCodec for Configured {
             &inner.pre,
             &inner.exports,
             inner.compiled.fit.wasi,
+            inner.clock,
             &self.provider,
             &self.secrets,
             &self.plugin.limits,
