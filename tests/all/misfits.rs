@@ -107,6 +107,16 @@ fn every_difference_from_the_contract_is_told_in_words() {
             "heartbeat: func() -> list<frame>;",
             &["websocket.heartbeat: expected func(context: context) -> list<frame>, found func() -> list<frame>"],
         ),
+        // As the first drafts had it.
+        (
+            "received: received, ends: option<list<u32>>)",
+            "frames: list<frame>)",
+            &[
+                "handle-messages: expected func(",
+                "ends: option<list<u32>>)",
+                ", found func(context: context, frames: list<frame>)",
+            ],
+        ),
         ("  export describe;\n  export http;", "  export http;", &["does not export feedgate:provider/describe@0.1.0"]),
     ] {
         let bytes = if from.contains("export describe") {
