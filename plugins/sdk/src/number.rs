@@ -25,14 +25,13 @@ const EXPONENTS: std::ops::RangeInclusive<i64> = -1000..=1000;
 /// assert_eq!(decimal("42694.599999999998544808477155"), Ok(Value::Literal("42694.599999999998544808477155".into())));
 /// assert!(decimal("NaN").is_err());
 /// ```
-#[inline]
 pub fn decimal(text: &str) -> Result<Value, Malformed> {
-    let decimal = match short(text) {
-        Some(decimal) => Some(decimal),
-        None => long(text)?,
-    };
-    Ok(match decimal {
-        Some(decimal) => Value::Decimal(decimal),
+    if let Some(decimal) = short(text) {
+        return Ok(Value::Decimal(decimal));
+    }
+    let parts = Parts::read(text)?;
+    Ok(match parts.coefficient() {
+        Some(coefficient) => Value::Decimal(Decimal { coefficient, exponent: parts.exponent }),
         None => Value::Literal(text.to_owned()),
     })
 }
@@ -74,7 +73,7 @@ pub fn mid(low: &Value, high: &Value) -> Result<Value, Malformed> {
 
 /// The value of what nearly every price is: at most eighteen digits, with or without a point. None for anything else, and
 /// for what is no number.
-#[inline(never)]
+#[inline]
 fn short(text: &str) -> Option<Decimal> {
     let (negative, unsigned) = match text.as_bytes() {
         [b'-', unsigned @ ..] => (true, unsigned),
@@ -98,13 +97,6 @@ fn short(text: &str) -> Option<Decimal> {
     };
     let size = i64::try_from(coefficient).ok()?;
     Some(Decimal { coefficient: if negative { -size } else { size }, exponent: -i32::try_from(places).ok()? })
-}
-
-/// The value of any number; none if it needs more than 64 bits.
-#[inline(never)]
-fn long(text: &str) -> Result<Option<Decimal>, Malformed> {
-    let parts = Parts::read(text)?;
-    Ok(parts.coefficient().map(|coefficient| Decimal { coefficient, exponent: parts.exponent }))
 }
 
 /// A number's text.

@@ -27,7 +27,6 @@ impl Number<'_> {
     }
 
     /// The exact value; see [`decimal`](crate::decimal).
-    #[inline]
     pub fn value(&self) -> Result<Value, Malformed> {
         number::decimal(&self.0)
     }
