@@ -1,11 +1,9 @@
 //! Polling: one request for many symbols.
 
-use std::borrow::Cow;
-
 use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
-    json::{Item, Number, each, object},
+    json::{Item, Number, Text, each, object},
     mid, url,
 };
 use serde::Deserialize;
@@ -31,7 +29,7 @@ const ROOM: usize = 1_900;
 #[serde(rename_all = "camelCase")]
 struct Ticker<'a> {
     #[serde(borrow)]
-    symbol: Cow<'a, str>,
+    symbol: Text<'a>,
     #[serde(borrow)]
     price: Option<Item<Number<'a>>>,
     #[serde(borrow)]

@@ -1,11 +1,11 @@
 //! Streaming: combined streams, and the requests on the same connection that start and end them.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
     Timestamp, Value, WebSocket,
-    json::{Number, object, present, read},
+    json::{Number, Text, object, present, read},
     log, mid,
     websocket::{Reconnect, Step},
 };
@@ -54,7 +54,7 @@ impl Requests {
 #[derive(Deserialize)]
 struct Streamed<'a, T> {
     #[serde(borrow)]
-    stream: Cow<'a, str>,
+    stream: Text<'a>,
     data: T,
 }
 
@@ -62,7 +62,7 @@ struct Streamed<'a, T> {
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
-    stream: Option<Cow<'a, str>>,
+    stream: Option<Text<'a>>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -79,14 +79,14 @@ struct Message<'a> {
 struct Fault<'a> {
     code: i64,
     #[serde(borrow)]
-    msg: Cow<'a, str>,
+    msg: Text<'a>,
 }
 
 /// What tells one event from another.
 #[derive(Deserialize)]
 struct Kind<'a> {
     #[serde(borrow)]
-    e: Option<Cow<'a, str>>,
+    e: Option<Text<'a>>,
     /// Only a book ticker, which names no kind, has it beside a symbol.
     #[serde(rename = "A")]
     best_ask_quantity: Option<IgnoredAny>,
@@ -97,7 +97,7 @@ struct MiniTicker<'a> {
     #[serde(rename = "E")]
     event_time: i64,
     #[serde(borrow, rename = "s")]
-    symbol: Cow<'a, str>,
+    symbol: Text<'a>,
     #[serde(borrow, rename = "c")]
     last: Number<'a>,
 }
@@ -107,7 +107,7 @@ struct BookTicker<'a> {
     #[serde(rename = "u")]
     update: u64,
     #[serde(borrow, rename = "s")]
-    symbol: Cow<'a, str>,
+    symbol: Text<'a>,
     #[serde(borrow, rename = "b")]
     bid: Number<'a>,
     #[serde(borrow, rename = "a")]

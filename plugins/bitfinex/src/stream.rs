@@ -1,11 +1,9 @@
 //! The channel `ticker`: one subscription, one channel number and one acknowledgement for each id.
 
-use std::borrow::Cow;
-
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
     Timestamp, Value, WebSocket,
-    json::{Number, Object, object, read},
+    json::{Number, Object, Text, object, read},
     log,
     websocket::{Reconnect, Step},
 };
@@ -77,20 +75,20 @@ impl Extras {
 #[derive(Deserialize)]
 struct Notice<'a> {
     #[serde(borrow)]
-    event: Cow<'a, str>,
+    event: Text<'a>,
     #[serde(borrow)]
-    channel: Option<Cow<'a, str>>,
+    channel: Option<Text<'a>>,
     #[serde(rename = "chanId")]
     channel_id: Option<u64>,
     #[serde(borrow)]
-    symbol: Option<Cow<'a, str>>,
+    symbol: Option<Text<'a>>,
     #[serde(borrow)]
-    pair: Option<Cow<'a, str>>,
+    pair: Option<Text<'a>>,
     code: Option<i64>,
     #[serde(borrow)]
-    msg: Option<Cow<'a, str>>,
+    msg: Option<Text<'a>>,
     #[serde(borrow)]
-    status: Option<Cow<'a, str>>,
+    status: Option<Text<'a>>,
     flags: Option<u64>,
     #[serde(borrow)]
     platform: Option<Object<'a>>,

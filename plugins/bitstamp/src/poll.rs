@@ -1,14 +1,11 @@
 //! Polling: all markets in one answer, of which most are nobody's.
 
-use std::{
-    borrow::Cow,
-    collections::{BTreeMap, BTreeSet},
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Timestamp, Value,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
-    json::{Number, object, read},
+    json::{Number, Text, object, read},
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -49,9 +46,9 @@ impl Standings {
 struct Named<'a> {
     /// `BTC/USD`, and `BTC/USD-PERP` under `market`.
     #[serde(borrow)]
-    pair: Option<Cow<'a, str>>,
+    pair: Option<Text<'a>>,
     #[serde(borrow)]
-    market: Option<Cow<'a, str>>,
+    market: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -60,16 +57,16 @@ struct Ticker<'a> {
     last: Option<Number<'a>>,
     /// Seconds, in a string.
     #[serde(borrow)]
-    timestamp: Option<Cow<'a, str>>,
+    timestamp: Option<Text<'a>>,
 }
 
 /// An answer that is no list.
 #[derive(Deserialize)]
 struct Fault<'a> {
     #[serde(borrow)]
-    response_code: Option<Cow<'a, str>>,
+    response_code: Option<Text<'a>>,
     #[serde(borrow, alias = "message", alias = "response_explanation")]
-    reason: Option<Cow<'a, str>>,
+    reason: Option<Text<'a>>,
 }
 
 impl Http for Bitstamp {
@@ -141,7 +138,7 @@ fn fault(body: &str, response: &Response) -> Error {
         return Error::Malformed(excerpt(response));
     };
     match response_code.as_deref() {
-        Some("400.002" | "400.067" | "400.068") => Error::rate_limited(None, reason),
+        Some("400.002" | "400.067" | "400.068") => Error::rate_limited(None, reason.into_owned()),
         _ => Error::Unavailable(reason.into_owned()),
     }
 }

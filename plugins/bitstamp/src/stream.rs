@@ -1,11 +1,11 @@
 //! The channels `live_trades_MARKET`: each trade, and nothing before the first one.
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::collections::BTreeSet;
 
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Level, Malformed, Observation, Rejection, Response, Subscription,
     Timestamp, WebSocket,
-    json::{Number, object},
+    json::{Number, Text, object},
     log,
     websocket::{Reconnect, Step},
 };
@@ -64,9 +64,9 @@ struct Streamed<'a> {
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
-    event: Cow<'a, str>,
+    event: Text<'a>,
     #[serde(borrow)]
-    channel: Option<Cow<'a, str>>,
+    channel: Option<Text<'a>>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
 }
@@ -78,14 +78,14 @@ struct Trade<'a> {
     price: Number<'a>,
     /// In a string. `timestamp` beside it is in seconds, and for derivatives in milliseconds.
     #[serde(borrow)]
-    microtimestamp: Cow<'a, str>,
+    microtimestamp: Text<'a>,
 }
 
 #[derive(Deserialize)]
 struct Fault<'a> {
     code: Option<i64>,
     #[serde(borrow)]
-    message: Option<Cow<'a, str>>,
+    message: Option<Text<'a>>,
 }
 
 impl WebSocket for Bitstamp {

@@ -1,11 +1,9 @@
 //! The topics `tickers.SYMBOL`, and the answers to requests, which stand or fall as a whole.
 
-use std::borrow::Cow;
-
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
     Timestamp, WebSocket,
-    json::{Number, object},
+    json::{Number, Text, object},
     log, names,
     websocket::Step,
 };
@@ -31,25 +29,25 @@ struct Streamed<'a> {
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
-    topic: Option<Cow<'a, str>>,
+    topic: Option<Text<'a>>,
     ts: Option<i64>,
     /// The cross sequence. It stays the same while only other figures than the price move.
     cs: Option<u64>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
-    op: Option<Cow<'a, str>>,
+    op: Option<Text<'a>>,
     success: Option<bool>,
     #[serde(borrow)]
-    ret_msg: Option<Cow<'a, str>>,
+    ret_msg: Option<Text<'a>>,
     #[serde(borrow)]
-    req_id: Option<Cow<'a, str>>,
+    req_id: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Ticker<'a> {
     #[serde(borrow)]
-    symbol: Cow<'a, str>,
+    symbol: Text<'a>,
     #[serde(borrow, rename = "lastPrice")]
     last: Option<Number<'a>>,
 }

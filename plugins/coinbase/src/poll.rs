@@ -1,11 +1,9 @@
 //! Polling: the newest trade, one product a request.
 
-use std::borrow::Cow;
-
 use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Response, Subscription,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
-    json::{Number, object},
+    json::{Number, Text, object},
     rfc3339, url,
 };
 use serde::Deserialize;
@@ -27,11 +25,11 @@ struct Answer<'a> {
 #[derive(Deserialize)]
 struct Trade<'a> {
     #[serde(borrow)]
-    trade_id: Cow<'a, str>,
+    trade_id: Text<'a>,
     #[serde(borrow)]
     price: Number<'a>,
     #[serde(borrow)]
-    time: Cow<'a, str>,
+    time: Text<'a>,
 }
 
 impl Http for Coinbase {

@@ -1,11 +1,9 @@
 //! The channels `ticker` and `heartbeats`, and what the venue says of subscriptions.
 
-use std::borrow::Cow;
-
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Level, Malformed, Observation, Rejection, Response, Subscription,
     Timestamp, WebSocket,
-    json::{Item, Number, Object, object, read},
+    json::{Item, Number, Object, Text, object, read},
     log, names, rfc3339,
     websocket::Step,
 };
@@ -37,16 +35,16 @@ struct Event<'a> {
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
-    channel: Option<Cow<'a, str>>,
+    channel: Option<Text<'a>>,
     #[serde(borrow)]
-    timestamp: Option<Cow<'a, str>>,
+    timestamp: Option<Text<'a>>,
     sequence_num: Option<u64>,
     #[serde(borrow)]
     events: Option<Vec<Item<Part<'a>>>>,
     #[serde(borrow, rename = "type")]
-    kind: Option<Cow<'a, str>>,
+    kind: Option<Text<'a>>,
     #[serde(borrow)]
-    message: Option<Cow<'a, str>>,
+    message: Option<Text<'a>>,
 }
 
 /// What is in a message of either channel.
@@ -62,7 +60,7 @@ struct Part<'a> {
 #[derive(Deserialize)]
 struct Ticker<'a> {
     #[serde(borrow)]
-    product_id: Cow<'a, str>,
+    product_id: Text<'a>,
     #[serde(borrow)]
     price: Option<Number<'a>>,
 }

@@ -1,11 +1,9 @@
 //! The endpoint `/v2/cryptocurrency/quotes/latest`: many coins in one request.
 
-use std::borrow::Cow;
-
 use feedgate_sdk::{
     Context, Error, Header, Http, Key, Malformed, Observation, Rejection, Response, Subscription, Timestamp, Value,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
-    json::{Number, Object, object},
+    json::{Number, Object, Text, object},
     rfc3339, url,
 };
 use serde::Deserialize;
@@ -49,7 +47,7 @@ struct Quote<'a> {
     #[serde(borrow)]
     price: Option<Number<'a>>,
     #[serde(borrow)]
-    last_updated: Option<Cow<'a, str>>,
+    last_updated: Option<Text<'a>>,
 }
 
 impl Http for CoinMarketCap {

@@ -1,11 +1,9 @@
 //! The channels `ticker.INSTRUMENT`, and heartbeats that want an answer.
 
-use std::borrow::Cow;
-
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
     Timestamp, WebSocket,
-    json::{Item, Number, object},
+    json::{Item, Number, Text, object},
     log,
     websocket::Step,
 };
@@ -31,13 +29,13 @@ struct Message<'a> {
     /// Data that answer no request have -1, or nothing.
     id: Option<i64>,
     #[serde(borrow)]
-    method: Option<Cow<'a, str>>,
+    method: Option<Text<'a>>,
     code: Option<i64>,
     #[serde(borrow)]
-    message: Option<Cow<'a, str>>,
+    message: Option<Text<'a>>,
     /// Of an answer without data.
     #[serde(borrow)]
-    channel: Option<Cow<'a, str>>,
+    channel: Option<Text<'a>>,
     #[serde(borrow)]
     result: Option<&'a RawValue>,
 }
@@ -45,16 +43,16 @@ struct Message<'a> {
 #[derive(Deserialize)]
 struct Data<'a, T> {
     #[serde(borrow)]
-    channel: Cow<'a, str>,
+    channel: Text<'a>,
     #[serde(borrow, rename = "instrument_name")]
-    instrument: Option<Cow<'a, str>>,
+    instrument: Option<Text<'a>>,
     data: T,
 }
 
 #[derive(Deserialize)]
 struct Ticker<'a> {
     #[serde(borrow, rename = "i")]
-    instrument: Option<Cow<'a, str>>,
+    instrument: Option<Text<'a>>,
     /// Null where there was no trade yet.
     #[serde(borrow, rename = "a")]
     last: Option<Number<'a>>,

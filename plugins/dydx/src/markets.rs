@@ -1,11 +1,9 @@
 //! The endpoint `/v4/perpetualMarkets`: one market, or all of them.
 
-use std::borrow::Cow;
-
 use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Rejection, Response, Subscription, Value,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
-    json::{Number, Object, object},
+    json::{Number, Object, Text, object},
 };
 use serde::Deserialize;
 
@@ -32,7 +30,7 @@ struct Fault {
 #[serde(rename_all = "camelCase")]
 struct Market<'a> {
     #[serde(borrow)]
-    status: Option<Cow<'a, str>>,
+    status: Option<Text<'a>>,
     #[serde(borrow)]
     oracle_price: Option<Number<'a>>,
 }

@@ -1,12 +1,12 @@
 //! JSON-RPC: the height of the chain and `slot0()` of several pools in one body.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use feedgate_sdk::{
     Context, Error, Header, Http, Key, Malformed, Method, Observation, Rejection, Request, Response, Subscription,
     Value,
     http::{Missing, Outcome, PlannedRequest, check_status, text},
-    json::object,
+    json::{Text, object},
 };
 use num_bigint::BigUint;
 use serde::Deserialize;
@@ -167,7 +167,7 @@ fn refused(fault: Fault) -> Error {
 
 /// The digits of a result.
 fn hexadecimal(result: &RawValue) -> Result<String, String> {
-    let text: Cow<'_, str> = serde_json::from_str(result.get()).map_err(|error| error.to_string())?;
+    let text: Text<'_> = serde_json::from_str(result.get()).map_err(|error| error.to_string())?;
     let digits = text.strip_prefix("0x").filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
     digits.map(str::to_owned).ok_or_else(|| "not hexadecimal digits after 0x".to_owned())
 }

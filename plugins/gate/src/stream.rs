@@ -1,11 +1,9 @@
 //! The channel `spot.tickers` of WebSocket version 4.
 
-use std::borrow::Cow;
-
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
     Timestamp, WebSocket,
-    json::{Number, object},
+    json::{Number, Text, object},
     log, names,
     websocket::{Reconnect, Step},
 };
@@ -46,29 +44,29 @@ struct Message<'a> {
     #[serde(borrow)]
     id: Option<&'a RawValue>,
     #[serde(borrow)]
-    channel: Option<Cow<'a, str>>,
+    channel: Option<Text<'a>>,
     #[serde(borrow)]
-    event: Option<Cow<'a, str>>,
+    event: Option<Text<'a>>,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
     #[serde(borrow)]
     result: Option<&'a RawValue>,
     /// Of notices.
     #[serde(borrow, rename = "type")]
-    kind: Option<Cow<'a, str>>,
+    kind: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Fault<'a> {
     code: i64,
     #[serde(borrow)]
-    message: Cow<'a, str>,
+    message: Text<'a>,
 }
 
 #[derive(Deserialize)]
 struct Ticker<'a> {
     #[serde(borrow)]
-    currency_pair: Cow<'a, str>,
+    currency_pair: Text<'a>,
     #[serde(borrow)]
     last: Option<Number<'a>>,
 }

@@ -1,11 +1,9 @@
 //! The channels `market.SYMBOL.ticker`: one request, one answer and one channel for each id.
 
-use std::borrow::Cow;
-
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Level, Malformed, Observation, Rejection, Response, Subscription,
     Timestamp, WebSocket,
-    json::{Number, object, read},
+    json::{Number, Text, object, read},
     log,
     websocket::Step,
 };
@@ -35,20 +33,20 @@ struct Message<'a> {
     #[serde(borrow)]
     ping: Option<&'a RawValue>,
     #[serde(borrow)]
-    ch: Option<Cow<'a, str>>,
+    ch: Option<Text<'a>>,
     ts: Option<i64>,
     #[serde(borrow)]
     tick: Option<&'a RawValue>,
     #[serde(borrow)]
-    status: Option<Cow<'a, str>>,
+    status: Option<Text<'a>>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
     #[serde(borrow)]
-    subbed: Option<Cow<'a, str>>,
+    subbed: Option<Text<'a>>,
     #[serde(borrow, rename = "err-code")]
-    code: Option<Cow<'a, str>>,
+    code: Option<Text<'a>>,
     #[serde(borrow, rename = "err-msg")]
-    text: Option<Cow<'a, str>>,
+    text: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -134,7 +132,7 @@ impl Htx {
         let code = message.code.as_deref().unwrap_or("no code");
         let words = message.text.as_deref().unwrap_or("no reason given");
         let reason = format!("{words} ({code})");
-        let asked = message.id.and_then(|id| read::<Cow<'_, str>>(id.get()).ok());
+        let asked = message.id.and_then(|id| read::<Text<'_>>(id.get()).ok());
         let named = || words.split_ascii_whitespace().find_map(symbol_of);
         let keys = asked.as_deref().or_else(named).map_or(&[][..], |symbol| self.ids.keys(symbol));
         if keys.is_empty() {

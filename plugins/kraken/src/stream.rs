@@ -1,11 +1,9 @@
 //! WebSocket v2: the channel `ticker`.
 
-use std::borrow::Cow;
-
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
     WebSocket,
-    json::{Item, Number, object, read},
+    json::{Item, Number, Text, object, read},
     log, rfc3339,
     websocket::{Reconnect, Step},
 };
@@ -30,43 +28,43 @@ struct Streamed<'a> {
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
-    channel: Option<Cow<'a, str>>,
+    channel: Option<Text<'a>>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
-    method: Option<Cow<'a, str>>,
+    method: Option<Text<'a>>,
     success: Option<bool>,
     #[serde(borrow)]
     result: Option<&'a RawValue>,
     #[serde(borrow)]
-    error: Option<Cow<'a, str>>,
+    error: Option<Text<'a>>,
     #[serde(borrow)]
-    symbol: Option<Cow<'a, str>>,
+    symbol: Option<Text<'a>>,
     req_id: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct Subscribed<'a> {
     #[serde(borrow)]
-    channel: Cow<'a, str>,
+    channel: Text<'a>,
     #[serde(borrow)]
-    symbol: Cow<'a, str>,
+    symbol: Text<'a>,
 }
 
 #[derive(Deserialize)]
 struct Ticker<'a> {
     #[serde(borrow)]
-    symbol: Cow<'a, str>,
+    symbol: Text<'a>,
     #[serde(borrow)]
     last: Option<Number<'a>>,
     #[serde(borrow)]
-    timestamp: Option<Cow<'a, str>>,
+    timestamp: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Status<'a> {
     #[serde(borrow)]
-    system: Cow<'a, str>,
+    system: Text<'a>,
 }
 
 impl WebSocket for Kraken {

@@ -1,11 +1,9 @@
 //! The topic `/market/ticker`, and what the venue says of subscriptions.
 
-use std::borrow::Cow;
-
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
     Timestamp, WebSocket,
-    json::{Number, object, read},
+    json::{Number, Text, object, read},
     log, names,
     websocket::Step,
 };
@@ -33,11 +31,11 @@ struct Streamed<'a> {
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow, rename = "type")]
-    kind: Cow<'a, str>,
+    kind: Text<'a>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
     #[serde(borrow)]
-    topic: Option<Cow<'a, str>>,
+    topic: Option<Text<'a>>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -118,11 +116,9 @@ impl WebSocket for Kucoin {
                 }
             }
             "error" => {
-                let words: Cow<'_, str> = match message.data {
-                    Some(words) => read(words.get())?,
-                    None => "no reason given".into(),
-                };
-                self.refused(number(message.id), number(message.code).unwrap_or_default(), &words, events);
+                let words: Option<Text<'_>> = message.data.map(|words| read(words.get())).transpose()?;
+                let words = words.as_deref().unwrap_or("no reason given");
+                self.refused(number(message.id), number(message.code).unwrap_or_default(), words, events);
             }
             "welcome" => events.ready(),
             "pong" => events.alive(),

@@ -1,11 +1,9 @@
 //! The token that each connection begins with: where to connect, and how often to ping there.
 
-use std::borrow::Cow;
-
 use feedgate_sdk::{
     Context, Error, Method, Request, Response,
     http::{check_status, excerpt, text},
-    json::object,
+    json::{Text, object},
     url,
     websocket::{Endpoint, Step},
 };
@@ -26,9 +24,9 @@ const SHORTEST_MS: u32 = 100;
 #[derive(Deserialize)]
 struct Answer<'a> {
     #[serde(borrow)]
-    code: Cow<'a, str>,
+    code: Text<'a>,
     #[serde(borrow)]
-    msg: Option<Cow<'a, str>>,
+    msg: Option<Text<'a>>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
 }
@@ -36,7 +34,7 @@ struct Answer<'a> {
 #[derive(Deserialize)]
 struct Token<'a> {
     #[serde(borrow)]
-    token: Cow<'a, str>,
+    token: Text<'a>,
     #[serde(borrow, rename = "instanceServers")]
     servers: Vec<&'a RawValue>,
 }
@@ -44,7 +42,7 @@ struct Token<'a> {
 #[derive(Deserialize)]
 struct Server<'a> {
     #[serde(borrow)]
-    endpoint: Cow<'a, str>,
+    endpoint: Text<'a>,
     #[serde(rename = "pingInterval")]
     ping_interval: u32,
     #[serde(rename = "pingTimeout")]
@@ -66,7 +64,7 @@ pub(crate) fn step(context: &Context, response: &Response) -> Result<Step, Error
             let server = servers.first().ok_or_else(|| Error::Malformed("a token without a server".to_owned()))?;
             Ok(dial(context, &token, &object(server.get())?))
         }
-        (TOO_MANY_REQUESTS, _) => Err(Error::rate_limited(None, answer.msg.unwrap_or_default())),
+        (TOO_MANY_REQUESTS, _) => Err(Error::rate_limited(None, answer.msg.as_deref().unwrap_or_default())),
         _ => Err(Error::Unavailable(excerpt(response))),
     }
 }

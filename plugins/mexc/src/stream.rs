@@ -1,10 +1,11 @@
 //! Requests and their answers are JSON; what is pushed is protobuf.
 
-use std::borrow::Cow;
-
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
-    WebSocket, decimal, json::object, log, names, websocket::Step,
+    WebSocket, decimal,
+    json::{Text, object},
+    log, names,
+    websocket::Step,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ pub(crate) const ORIGIN: &str = "wss://wbs-api.mexc.com";
 struct Answer<'a> {
     id: Option<i64>,
     #[serde(borrow)]
-    msg: Option<Cow<'a, str>>,
+    msg: Option<Text<'a>>,
 }
 
 impl WebSocket for Mexc {

@@ -1,11 +1,9 @@
 //! The channel `tickers`: one subscription and one answer for each instrument.
 
-use std::borrow::Cow;
-
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Level, Malformed, Observation, Rejection, Response, Subscription,
     Timestamp, WebSocket,
-    json::{Item, Number, object, read},
+    json::{Item, Number, Text, object, read},
     log,
     websocket::{Reconnect, Step},
 };
@@ -40,37 +38,37 @@ struct Streamed<'a> {
 #[derive(Deserialize)]
 struct Message<'a> {
     #[serde(borrow)]
-    event: Option<Cow<'a, str>>,
+    event: Option<Text<'a>>,
     #[serde(borrow)]
     arg: Option<&'a RawValue>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     /// The number of the request, as we wrote it.
     #[serde(borrow)]
-    id: Option<Cow<'a, str>>,
+    id: Option<Text<'a>>,
     #[serde(borrow)]
-    code: Option<Cow<'a, str>>,
+    code: Option<Text<'a>>,
     #[serde(borrow)]
-    msg: Option<Cow<'a, str>>,
+    msg: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Arg<'a> {
     #[serde(borrow)]
-    channel: Cow<'a, str>,
+    channel: Text<'a>,
     #[serde(borrow, rename = "instId")]
-    instrument: Option<Cow<'a, str>>,
+    instrument: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
 struct Ticker<'a> {
     #[serde(borrow, rename = "instId")]
-    instrument: Cow<'a, str>,
+    instrument: Text<'a>,
     #[serde(borrow)]
     last: Option<Number<'a>>,
     /// Milliseconds, as a string.
     #[serde(borrow)]
-    ts: Cow<'a, str>,
+    ts: Text<'a>,
 }
 
 impl WebSocket for Okx {

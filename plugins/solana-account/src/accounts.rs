@@ -1,13 +1,11 @@
 //! JSON-RPC: the method `getMultipleAccounts`.
 
-use std::borrow::Cow;
-
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use feedgate_sdk::{
     Context, Error, Header, Http, Key, Malformed, Method, Observation, Rejection, Request, Response, Subscription,
     Value,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, text},
-    json::object,
+    json::{Text, object},
 };
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -45,10 +43,10 @@ struct At {
 #[derive(Deserialize)]
 struct Account<'a> {
     #[serde(borrow)]
-    owner: Cow<'a, str>,
+    owner: Text<'a>,
     /// The content and how it is written.
     #[serde(borrow)]
-    data: (Cow<'a, str>, Cow<'a, str>),
+    data: (Text<'a>, Text<'a>),
 }
 
 #[derive(Deserialize)]

@@ -7,8 +7,9 @@ mod item;
 mod number;
 mod reader;
 mod scan;
+mod text;
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
@@ -18,7 +19,7 @@ use serde_json::value::RawValue;
 
 pub(crate) use self::digits::{TENS, digits, few_digits, place};
 use self::reader::Reader;
-pub use self::{item::Item, number::Number};
+pub use self::{item::Item, number::Number, text::Text};
 use crate::Malformed;
 
 /// Reads one object into a struct, as [`read`] does.
@@ -65,7 +66,7 @@ fn whole<'a, T: Deserialize<'a>>(reader: &mut Reader<'a>) -> Result<T, Malformed
 /// An object whose names are data, such as ids. A name that stands twice is an error, since nobody can know which of
 /// the two values was meant.
 #[derive(Debug, Default)]
-pub struct Object<'a>(Vec<(Cow<'a, str>, &'a str)>);
+pub struct Object<'a>(Vec<(Text<'a>, &'a str)>);
 
 impl<'a> Object<'a> {
     /// The member's JSON text.
@@ -85,7 +86,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
         struct Members;
 
         impl<'de> Visitor<'de> for Members {
-            type Value = Vec<(Cow<'de, str>, &'de str)>;
+            type Value = Vec<(Text<'de>, &'de str)>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
@@ -93,7 +94,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members: Self::Value = Vec::new();
-                while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+                while let Some((name, value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
                     members.push((name, value.get()));
                 }
                 members.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -105,33 +106,6 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
         }
 
         deserializer.deserialize_map(Members).map(Self)
-    }
-}
-
-/// A member's name. serde's own `Cow` is never borrowed outside of a struct's field.
-struct Name<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-
-        impl<'de> Visitor<'de> for Text {
-            type Value = Cow<'de, str>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a name")
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(text.into())
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(text.to_owned().into())
-            }
-        }
-
-        deserializer.deserialize_str(Text).map(Self)
     }
 }
 
