@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::codec::since_sent;
 use super::report::at;
 use super::side::{section, wait};
+use super::usage::Switches;
 use super::venue::Venue;
 use super::{load_file, shown, usage};
 use crate::cli::Logs;
@@ -113,9 +114,9 @@ fn measure(asked: &StepAsked) -> Result<Step, String> {
 
     // What the start leaves behind is not quiet yet.
     std::thread::sleep(Duration::from_secs(1));
-    let (cpu, switches) = (usage::cpu(), usage::switches());
+    let (cpu, switches) = (usage::cpu(), Switches::now());
     std::thread::sleep(quiet);
-    let (idle_cpu, idle_switches) = (usage::cpu() - cpu, usage::switches() - switches);
+    let (idle_cpu, idle_switches) = (usage::cpu() - cpu, Switches::now().since(&switches));
     let (resident_bytes, anonymous_bytes) = usage::resident().unwrap_or_default();
 
     let (cpu, before) = (usage::cpu(), sum(&status, stored));

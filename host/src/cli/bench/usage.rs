@@ -1,5 +1,7 @@
 //! What this process and this machine use, as the system counts it.
 
+use std::collections::HashMap;
+use std::ffi::OsString;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -37,14 +39,37 @@ pub(super) fn allow_descriptors() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
-/// How often threads of this process gave up a processor of their own accord: how often something woke. 0 where the system
+/// How often each thread of this process gave up a processor of its own accord: how often it woke. Nothing where the system
 /// does not tell.
-pub(super) fn switches() -> u64 {
-    let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    let of_each = threads.filter_map(|thread| {
-        let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
-        line.trim().parse::<u64>().ok()
-    });
-    of_each.sum()
+pub(super) struct Switches(HashMap<OsString, u64>);
+
+impl Switches {
+    pub(super) fn now() -> Self {
+        let threads = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let of_each = threads.filter_map(|thread| {
+            let status = std::fs::read_to_string(thread.path().join("status")).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?;
+            Some((thread.file_name(), line.trim().parse::<u64>().ok()?))
+        });
+        Self(of_each.collect())
+    }
+
+    /// Of all threads that are still there: those of one that has ended went with it.
+    pub(super) fn since(&self, earlier: &Self) -> u64 {
+        // A new thread may have the name of one that has ended.
+        self.0.iter().map(|(thread, now)| now.saturating_sub(*earlier.0.get(thread).unwrap_or(&0))).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_ended_takes_nothing_from_the_others() {
+        let switches =
+            |of: &[(&str, u64)]| Switches(of.iter().map(|(thread, times)| (thread.into(), *times)).collect());
+        let earlier = switches(&[("1", 5), ("2", 90), ("3", 7)]);
+        assert_eq!(switches(&[("1", 7), ("3", 2), ("4", 30)]).since(&earlier), 32);
+    }
 }
