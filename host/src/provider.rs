@@ -25,7 +25,7 @@ use crate::origin::{Grants, Origin};
 use crate::plugin::{Configured, Plugin};
 use crate::secret::Secrets;
 use crate::status::{ProviderStatus, Status};
-use crate::store::{Note, ProviderSlots, SlotTable, State, Unless};
+use crate::store::{Note, ProviderSlots, SlotTable, Unless};
 use crate::tape::{Tape, Tapes};
 use crate::transport::{
     self, HttpClient, Network, OriginLimits, Places, Polled, PollerSetup, SessionSetup, SocketLimits, Wanted,
@@ -212,21 +212,23 @@ impl<O: OpenCodec + Clone> Provider<O> {
 
     /// Whether it is connected, and everything is subscribed or was polled.
     pub fn is_settled(&self) -> bool {
-        let info = self.parts.status.info();
-        let streams = self.spread.iter().enumerate().filter(|(_, keys)| !keys.is_empty());
-        let open = |number: usize| {
-            let connection = info.connections.get(&number);
-            connection.is_some_and(|c| c.phase == "open" && c.unconfirmed == 0 && c.ids > 0)
-        };
-        let polled = || info.poller.as_ref().is_some_and(|poller| poller.polls > 0 && poller.failures == 0);
-        streams.into_iter().all(|(number, _)| open(number)) && (!self.http || polled())
+        self.parts.status.look(|info| {
+            let open = |number: usize| {
+                let connection = info.connections.get(&number);
+                connection.is_some_and(|c| c.phase == "open" && c.unconfirmed == 0 && c.ids > 0)
+            };
+            let polled = || info.poller.as_ref().is_some_and(|poller| poller.polls > 0 && poller.failures == 0);
+            let mut streams = self.spread.iter().enumerate().filter(|(_, keys)| !keys.is_empty());
+            streams.all(|(number, _)| open(number)) && (!self.http || polled())
+        })
     }
 
     /// Whether any of its connections is open or its last poll went well.
     pub fn is_connected(&self) -> bool {
-        let info = self.parts.status.info();
-        let polled = info.poller.is_some_and(|poller| poller.polls > 0 && poller.failures == 0);
-        polled || info.connections.values().any(|connection| connection.phase == "open")
+        self.parts.status.look(|info| {
+            let polled = info.poller.as_ref().is_some_and(|poller| poller.polls > 0 && poller.failures == 0);
+            polled || info.connections.values().any(|connection| connection.phase == "open")
+        })
     }
 
     /// The ids that this heir and the one that serves both have, in the order of their names, and how they stand.
@@ -245,7 +247,7 @@ impl<O: OpenCodec + Clone> Provider<O> {
 
     /// How many of its ids have a value to trust.
     pub fn fresh_ids(&self) -> usize {
-        self.parts.slots.read_all().iter().filter(|reading| reading.state == State::Fresh).count()
+        self.parts.slots.fresh_ids()
     }
 
     /// Its plugin with its settings.

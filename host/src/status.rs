@@ -79,7 +79,10 @@ impl Status {
     /// Every metric, in the text format.
     pub fn render_metrics(&self) -> String {
         let providers = self.providers().into_iter();
-        let trouble = |provider: Arc<ProviderStatus>| Some((provider.name.clone(), provider.info().trouble?.0));
+        let trouble = |provider: Arc<ProviderStatus>| {
+            let trouble = provider.look(|info| info.trouble.as_ref().map(|(trouble, ..)| *trouble));
+            Some((provider.name.clone(), trouble?))
+        };
         self.metrics.render(&self.store, &providers.filter_map(trouble).collect::<Vec<_>>(), &self.plugins())
     }
 
@@ -148,12 +151,17 @@ pub struct ProviderStatus {
 
 impl ProviderStatus {
     pub fn info(&self) -> ProviderInfo {
-        lock(&self.info).clone()
+        self.look(ProviderInfo::clone)
+    }
+
+    /// Looks at it where it is: a provider of many connections is long to copy.
+    pub fn look<T>(&self, look: impl FnOnce(&ProviderInfo) -> T) -> T {
+        look(&lock(&self.info))
     }
 
     /// What its values are, once a codec was opened.
     pub fn kind(&self) -> Option<ValueKind> {
-        lock(&self.info).kind
+        self.look(|info| info.kind)
     }
 
     /// The venue has something against us.

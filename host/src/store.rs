@@ -232,7 +232,7 @@ impl ProviderSlots {
 
     /// Wakes those who wait in [`ProviderSlots::changed`]. Called once for a batch of writes.
     pub fn notify(&self) {
-        if !self.was_fresh() && self.read_all().iter().any(|reading| reading.state == State::Fresh) {
+        if !self.was_fresh() && self.has_fresh() {
             self.was_fresh.store(true, Ordering::Relaxed);
         }
         self.changed.notify_waiters();
@@ -252,6 +252,18 @@ impl ProviderSlots {
     pub fn read_all(&self) -> Vec<Reading> {
         let now = self.monotonic();
         self.table().iter().map(|slot| slot.read(&self.name, now)).collect()
+    }
+
+    /// Whether any id is fresh now.
+    pub fn has_fresh(&self) -> bool {
+        let now = self.monotonic();
+        self.table().iter().any(|slot| slot.is_fresh(now))
+    }
+
+    /// How many ids are fresh now.
+    pub fn fresh_ids(&self) -> usize {
+        let now = self.monotonic();
+        self.table().iter().filter(|slot| slot.is_fresh(now)).count()
     }
 
     /// The age of the provider's newest value.

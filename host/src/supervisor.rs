@@ -23,7 +23,7 @@ use crate::plugins_dir;
 use crate::provider::Provider;
 use crate::registry::Registry;
 use crate::status::{ConfigStatus, Status};
-use crate::store::{State, wall_clock};
+use crate::store::wall_clock;
 use crate::transport::OriginLimits;
 
 mod builds;
@@ -412,8 +412,7 @@ impl Supervisor {
     }
 
     fn has_fresh_values(&self, provider: &str) -> bool {
-        let readings = self.status.store.read_provider(provider).unwrap_or_default();
-        readings.iter().any(|reading| reading.state == State::Fresh)
+        self.status.store.find(provider).is_some_and(|slots| slots.has_fresh())
     }
 
     /// Whether it is about a plugin, and whether something is to be done now. A plugin's time comes once it is loaded.

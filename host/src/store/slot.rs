@@ -412,7 +412,12 @@ impl Slot {
         }
     }
 
-    /// Age in nanoseconds of what is held, without the value: for metrics.
+    /// Whether its reading's state is fresh, without making the reading.
+    pub(super) fn is_fresh(&self, now: u64) -> bool {
+        self.age(now).is_some_and(|age| Duration::from_nanos(age) <= self.max_age()) && !self.is_rejected()
+    }
+
+    /// Age in nanoseconds of what is held, without the value.
     pub(super) fn age(&self, now: u64) -> Option<u64> {
         (self.words[FLAGS].load(Ordering::Relaxed) & 0xff != TAG_EMPTY)
             .then(|| now.saturating_sub(self.words[TRUE_AT].load(Ordering::Relaxed)))

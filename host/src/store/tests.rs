@@ -158,6 +158,8 @@ async fn every_id_has_a_state_and_a_reason() {
         let reading = provider.read("a").expect("subscribed");
         assert_eq!(reading.state, state);
         assert!(reading.reason.contains(reason), "{:?} lacks {reason:?}", reading.reason);
+        let fresh = state == State::Fresh;
+        assert_eq!((provider.has_fresh(), provider.fresh_ids()), (fresh, usize::from(fresh)));
     };
     check(State::Waiting, "not asked");
     slot.set_note(Note::Down, "refused");
