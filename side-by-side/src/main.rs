@@ -2,10 +2,11 @@
 //! their ratios. What each side does is in `README.md`.
 //!
 //! This process only asks and prints. The feed is a process (`side-by-side feed`), each of Bothan's sides is one
-//! (`side-by-side bothan …`), and feedgate is the program that its users run.
+//! (`side-by-side bothan …`), so is the floor (`side-by-side floor …`), and feedgate is the program that its users run.
 
 mod bothan;
 mod feed;
+mod floor;
 mod sides;
 
 use std::time::Duration;
@@ -24,6 +25,7 @@ fn main() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["feed"] => feed::serve(),
+        ["floor", url] => floor::run(url),
         ["bothan", provider, store, url] => bothan::run(provider, store, url),
         [] => compare("../target/release/feedgate", "../plugins/target/wasm32-unknown-unknown/release/binance.wasm"),
         [feedgate, plugin] => compare(feedgate, plugin),
@@ -32,7 +34,7 @@ fn main() {
 }
 
 fn compare(feedgate: &str, plugin: &str) {
-    let mut sides = vec![Side::feedgate(feedgate, plugin)];
+    let mut sides = vec![Side::feedgate(feedgate, plugin), Side::floor()];
     for (provider, store) in bothan::SIDES {
         sides.push(Side::bothan(provider, store));
     }
@@ -45,11 +47,12 @@ fn compare(feedgate: &str, plugin: &str) {
         let (full, paced) = (Summary::of(full), Summary::of(paced));
         println!("{:<44} {:>12.0} {:>12.0} {:>14.0}", side.name, full.cpu, full.frames_a_second, paced.cpu);
     }
-    println!("\n{:<44} {:>12} {:>14}", "feedgate / Bothan", "full load", "10,000/s");
-    for ((side, full_of), paced_of) in sides.iter().zip(&full).zip(&paced).skip(1) {
+    println!("\n{:<44} {:>14} {:>14} {:>7} {:>9}", "times Bothan's", "full load", "10,000/s", "floor", "10,000/s");
+    for ((side, full_of), paced_of) in sides.iter().zip(&full).zip(&paced).skip(2) {
         let targets = side.targets.map(|target| target.map_or(String::new(), |target| format!(" (≤ {target:.2})")));
-        let ratios = [ratio(&full[0], full_of), ratio(&paced[0], paced_of)];
-        println!("{:<44} {:>5.2}{:<9} {:>5.2}{}", side.name, ratios[0], targets[0], ratios[1], targets[1]);
+        let [ours, floor] = [0, 1].map(|of| [ratio(&full[of], full_of), ratio(&paced[of], paced_of)]);
+        print!("{:<44} {:>5.2}{:<9} {:>5.2}{:<9}", side.name, ours[0], targets[0], ours[1], targets[1]);
+        println!(" {:>6.2} {:>9.2}", floor[0], floor[1]);
     }
 }
 

@@ -47,6 +47,14 @@ impl Side {
         Self::start("feedgate, the daemon".to_owned(), [None, None], command, feed, Some(directory))
     }
 
+    /// What reading the feed costs anybody.
+    pub fn floor() -> Self {
+        let feed = Feed::start();
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.args(["floor", &format!("ws://127.0.0.1:{}/stream", feed.port)]);
+        Self::start("floor: read, and thrown away".to_owned(), [None, None], command, feed, None)
+    }
+
     pub fn bothan(provider: &str, store: &str) -> Self {
         let feed = Feed::start();
         let mut command = Command::new(std::env::current_exe().expect("this program"));
