@@ -10,14 +10,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::api::{Api, ApiStartError};
+use crate::builds::directory;
+use crate::builds::registry::Registry;
 use crate::config::{Config, ConfigError, last_good};
-use crate::control::Control;
 use crate::logic::reload::Planner;
 use crate::plugin::{Compiler, Engine};
-use crate::plugins_dir;
-use crate::registry::Registry;
-use crate::state::StateDir;
+use crate::status::control::Control;
 use crate::status::{ConfigStatus, Status};
+use crate::store::state_dir::StateDir;
 use crate::store::wall_clock;
 use crate::supervisor::{Supervisor, config_listing};
 
@@ -94,7 +94,7 @@ impl Daemon {
             Some(config) => Some(Api::bind(config).await?),
             None => None,
         };
-        let scanned = plugins_dir::scan(&config.plugins_dir);
+        let scanned = directory::scan(&config.plugins_dir);
         scanned.map_err(|why| StartError::PluginsDir { path: config.plugins_dir.clone(), why })?;
         let unusable = |why| StartError::StateDir { path: config.state_dir.clone().unwrap_or_default(), why };
         let state = config.state_dir.as_deref().map(StateDir::open).transpose().map_err(unusable)?;

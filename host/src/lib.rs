@@ -1,44 +1,34 @@
 //! feedgate: outside data feeds into one store of latest values, through sandboxed WebAssembly plugins.
 //!
-//! The modules stand in reading order; `ARCHITECTURE.md` is the map. Whoever embeds the daemon needs [`daemon`],
-//! [`config`] and [`status`].
+//! Each module is a room. A room uses only the rooms above it in this list; `ARCHITECTURE.md` is the map. Whoever embeds
+//! the daemon needs [`daemon`], [`config`] and [`status`].
 
-pub mod observation;
+pub mod contract;
 
-pub mod codec;
-pub mod description;
-pub mod grants;
-pub mod origin;
-pub mod provenance;
-pub mod proxy;
-pub mod secret;
-pub mod tape;
+pub mod access;
 
 pub mod logic;
-pub mod plugin;
-pub mod transport;
 
-pub mod metrics;
-pub mod status;
 pub mod store;
 
-pub mod config;
-pub mod faults;
-mod lane;
-pub mod plugins_dir;
-pub mod provider;
-mod registry;
-pub mod shadow;
-pub mod state;
-mod supervisor;
-pub mod token;
+pub mod plugin;
 
-pub mod control;
+pub mod builds;
+
+pub mod config;
+
+pub mod status;
+
+pub mod transport;
+
+pub mod api;
+
+pub mod provider;
+
+pub mod authoring;
+
+mod supervisor;
 
 pub mod daemon;
 
-pub mod plugin_build;
-pub mod replay;
-
-pub mod api;
 pub mod cli;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use feedgate::daemon::{ConfigSource, Daemon, Options};
 use feedgate::plugin::{Compiler, Digest, Engine, Plugin, PluginLimits, componentize};
-use feedgate::state::StateDir;
 use feedgate::status::PluginStatus;
+use feedgate::store::state_dir::StateDir;
 use feedgate::store::{Reading, State};
 use tempfile::TempDir;
 

@@ -9,8 +9,9 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use feedgate::authoring::build;
+use feedgate::builds::replay;
 use feedgate::plugin::{Engine, PluginLimits};
-use feedgate::{plugin_build, replay};
 
 use crate::support::{bytes_of, root};
 
@@ -119,7 +120,7 @@ fn no_plugin_executes_more_or_less_than_the_table_says() {
     let name = names.first().expect("there are plugins");
     assert_eq!(measured(&engine, name), instructions[name], "{name}: the same frames, and another number");
 
-    let compiler = plugin_build::compiler(&root().join("plugins")).unwrap_or_else(|error| panic!("{error}"));
+    let compiler = build::compiler(&root().join("plugins")).unwrap_or_else(|error| panic!("{error}"));
     if std::env::var_os("FEEDGATE_BLESS").is_some() {
         return Table { compiler, instructions }.write();
     }

@@ -5,8 +5,8 @@
 
 use std::io::Write as _;
 
-use feedgate::codec::{Context, Incoming, OpenCodec, Subscription, WebSocketCodec};
-use feedgate::observation::Key;
+use feedgate::contract::codec::{Context, Incoming, OpenCodec, Subscription, WebSocketCodec};
+use feedgate::contract::observation::Key;
 use feedgate::plugin::{Compiler, Engine, PluginLimits};
 use feedgate::store::State;
 use feedgate_tests::{Message, Reply, Request, Response, ScriptedHttp, ScriptedWs};

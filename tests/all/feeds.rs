@@ -18,7 +18,7 @@ mod values;
 
 use std::collections::BTreeSet;
 
-use feedgate::observation::ValueKind;
+use feedgate::contract::observation::ValueKind;
 use feedgate::status::ConnectionInfo;
 use feedgate_tests::{Kind, Venue};
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use feedgate::control::BuildCommand;
+use feedgate::status::control::BuildCommand;
 use feedgate::store::State;
 use feedgate_tests::{Reply, Request, Response, ScriptedHttp};
 

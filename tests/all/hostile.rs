@@ -1,8 +1,8 @@
 //! Plugins that mean harm, in what a compiler of a decent language would not write: each ends within its limits, in
 //! words, and nobody else notices. What a decent compiler would write stands in `faults`, what is no plugin in `misfits`.
 
-use feedgate::codec::{Context, HttpCodec, Incoming, OpenCodec, Response, Subscription, WebSocketCodec};
-use feedgate::observation::Key;
+use feedgate::contract::codec::{Context, HttpCodec, Incoming, OpenCodec, Response, Subscription, WebSocketCodec};
+use feedgate::contract::observation::Key;
 use feedgate::plugin::{Compiler, Engine, PluginLimits};
 use feedgate::store::State;
 use std::time::Duration;

@@ -8,9 +8,9 @@ use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
-use feedgate::codec::{Context, Event, Incoming, OpenCodec, Subscription, WebSocketCodec};
-use feedgate::observation::Key;
-use feedgate::replay;
+use feedgate::builds::replay;
+use feedgate::contract::codec::{Context, Event, Incoming, OpenCodec, Subscription, WebSocketCodec};
+use feedgate::contract::observation::Key;
 use serde_json::{Value as Json, json, value::RawValue};
 
 use crate::support::{plugin, root};

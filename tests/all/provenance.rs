@@ -1,8 +1,8 @@
 //! Who vouches for a plugin: keys made, files signed and checked by the command, and a daemon that loads nothing else.
 
-use feedgate::control::BuildCommand;
 use feedgate::plugin::Digest;
 use feedgate::status::PluginStatus;
+use feedgate::status::control::BuildCommand;
 
 use crate::cli::{built, called, directory, path};
 use crate::support::{Running, bytes_of, plugin};

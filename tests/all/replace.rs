@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use feedgate::control::{Applied, BuildCommand};
+use feedgate::status::control::{Applied, BuildCommand};
 use feedgate::store::State;
 use feedgate_tests::{Kind, Options, Peer, ScriptedWs, Venue};
 

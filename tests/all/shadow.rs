@@ -7,13 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use feedgate::builds::shadow::{self, Bounds};
+use feedgate::builds::tape::{StreamTape, Tape};
 use feedgate::config::ProviderConfig;
 use feedgate::logic::shadow::{Run, Verdict};
 use feedgate::plugin::{Compiler, Configured, Engine, PluginLimits};
 use feedgate::provider::Provider;
-use feedgate::shadow::{self, Bounds};
 use feedgate::status::Status;
-use feedgate::tape::{StreamTape, Tape};
 use feedgate_tests::{Kind, Options, Peer, Reply, Request, Response, ScriptedHttp, ScriptedWs};
 
 use crate::support::{bytes_of, eventually, plugin, redirected, venue};

@@ -7,9 +7,9 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use feedgate::authoring::build;
 use feedgate::daemon::{self, ConfigSource, Daemon};
 use feedgate::plugin::{Compiler, Engine, Plugin, PluginLimits};
-use feedgate::plugin_build;
 use feedgate::status::Status;
 use feedgate::store::{Reading, State};
 use feedgate_tests::{Kind, Options, Venue};
@@ -28,7 +28,7 @@ pub fn compiled(name: &str) -> &'static Path {
     static BUILT: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let build = |directory: PathBuf| {
-            plugin_build::build(&directory, |line| eprintln!("{line}")).unwrap_or_else(|error| panic!("{error}"))
+            build::build(&directory, |line| eprintln!("{line}")).unwrap_or_else(|error| panic!("{error}"))
         };
         let files = build(root().join("plugins")).into_iter().chain(build(root().join("tests/guest")));
         // Cargo writes an underscore for a hyphen, which no plugin's name has.
@@ -224,7 +224,7 @@ impl Running {
 /// The value as text, if there is one.
 pub fn shown(reading: &Reading) -> Option<String> {
     reading.held.as_ref().map(|held| match &held.value {
-        feedgate::observation::Value::Decimal(decimal) => decimal.to_string(),
+        feedgate::contract::observation::Value::Decimal(decimal) => decimal.to_string(),
         other => format!("{other:?}"),
     })
 }

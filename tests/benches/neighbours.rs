@@ -8,11 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use feedgate::codec::{Context, Incoming, OpenCodec, Subscription, WebSocketCodec};
+use feedgate::authoring::build;
+use feedgate::contract::codec::{Context, Incoming, OpenCodec, Subscription, WebSocketCodec};
+use feedgate::contract::observation::{Key, Value};
 use feedgate::daemon::{ConfigSource, Daemon, Options};
-use feedgate::observation::{Key, Value};
 use feedgate::plugin::{Compiler, Engine, PluginLimits};
-use feedgate::plugin_build;
 use feedgate::status::Status;
 use feedgate_tests::ScriptedWs;
 use futures_util::FutureExt;
@@ -44,7 +44,7 @@ fn main() {
 /// The file of the misbehaving plugin.
 fn guest() -> Vec<u8> {
     let directory = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/guest"));
-    let built = plugin_build::build(directory, |line| eprintln!("{line}")).expect("the guest builds");
+    let built = build::build(directory, |line| eprintln!("{line}")).expect("the guest builds");
     std::fs::read(built.first().expect("it is one file")).expect("readable")
 }
 

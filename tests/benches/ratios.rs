@@ -14,12 +14,12 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use feedgate::codec::{Incoming, OpenCodec, Subscription, WebSocketCodec};
+use feedgate::contract::codec::{Incoming, OpenCodec, Subscription, WebSocketCodec};
+use feedgate::contract::observation::Key;
 use feedgate::daemon::{ConfigSource, Daemon, Options};
-use feedgate::observation::Key;
 use feedgate::plugin::{Compiler, Plugin};
-use feedgate::state::StateDir;
 use feedgate::store::Store;
+use feedgate::store::state_dir::StateDir;
 
 use shared::{CONTEXT, Floor, Shape, Ways, at_once, engine, file, shapes, write, write_on};
 

@@ -17,7 +17,7 @@ pub(super) enum Class {
 pub(super) fn allow(tokens: &ApiTokens, class: Class, header: Option<&[u8]>) -> Result<(), Refusal> {
     let presented = header.map(|header| bearer(header).unwrap_or_default());
     let is = |token: &Option<_>| {
-        let token: Option<&crate::token::Token> = token.as_ref();
+        let token: Option<&crate::access::token::Token> = token.as_ref();
         token.zip(presented).is_some_and(|(token, presented)| token.is(presented))
     };
     // Both are compared in any case: which of them it was does not show in the time.
@@ -46,7 +46,7 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::Token;
+    use crate::access::token::Token;
 
     const READ: &str = "the-token-of-readers";
     const ADMIN: &str = "the-token-of-admins";

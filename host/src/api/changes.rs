@@ -16,8 +16,8 @@ use url::form_urlencoded;
 
 use super::observations::unknown_provider;
 use super::refusal::{Refusal, echo, existing};
-use crate::control::{BuildCommand, Control, ReloadReport};
 use crate::status::Status;
+use crate::status::control::{BuildCommand, Control, ReloadReport};
 
 /// How long a change is waited for: a plugin may have to be compiled, and connections to be opened.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ pub struct Reload {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Applied {
     pub provider: String,
-    /// A word of [`crate::control::Applied`].
+    /// A word of [`crate::status::control::Applied`].
     pub result: String,
     /// What changed, or why. Absent where the word says it all.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -56,7 +56,7 @@ pub struct Done {
 
 impl From<&ReloadReport> for Reload {
     fn from(report: &ReloadReport) -> Self {
-        let applied = |(provider, applied): (&String, &crate::control::Applied)| {
+        let applied = |(provider, applied): (&String, &crate::status::control::Applied)| {
             let (result, reason) = applied.words();
             Applied { provider: provider.clone(), result: result.to_owned(), reason: reason.to_owned() }
         };

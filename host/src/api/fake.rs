@@ -8,9 +8,9 @@ use tokio::task::JoinSet;
 
 use super::Api;
 use crate::config::{ApiConfig, SecretSource};
-use crate::control::{Applied, BuildCommand, Command, Control, ReloadReport};
-use crate::observation::UnixNanos;
+use crate::contract::observation::UnixNanos;
 use crate::status::Status;
+use crate::status::control::{Applied, BuildCommand, Command, Control, ReloadReport};
 
 /// Where an API listens until this is dropped or told to stop.
 pub(crate) struct Fake {

@@ -127,7 +127,7 @@ mod tests {
     async fn who_is_refused_uses_up_nothing_of_the_others() {
         let config =
             ApiConfig { max_requests_per_second: NonZeroU32::new(20).expect("not zero"), ..ApiConfig::default() };
-        let token = crate::token::Token::new("the-token-of-readers").expect("long enough");
+        let token = crate::access::token::Token::new("the-token-of-readers").expect("long enough");
         let guard = Guard::new(&config, ApiTokens { read: Some(token), admin: None });
         let headers =
             |token: &'static str| HeaderMap::from_iter([(AUTHORIZATION, axum::http::HeaderValue::from_static(token))]);

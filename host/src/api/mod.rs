@@ -2,7 +2,7 @@
 //! may be told.
 //!
 //! An answer is made of what is known when the question arrives; nothing here waits for a venue. What changes something is
-//! handed to [`Control`](crate::control::Control), and needs a token. The shapes on the wire live here, since the core's
+//! handed to [`Control`](crate::status::control::Control), and needs a token. The shapes on the wire live here, since the core's
 //! types are not `Serialize`; they are written down for readers in `openapi.json`, and the tests compare the two. Absent
 //! means unknown or not applicable; no field is ever `null`, and 0 means zero. Reading order: `server` (connections),
 //! `guard` with `access` (who may ask, and how much), `routes` (what there is), `observations`, `providers`, `plugins`,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::query::Filter;
 use super::refusal::{Refusal, echo, existing};
-use crate::observation::{self, ValueKind};
+use crate::contract::observation::{self, ValueKind};
 use crate::status::Status;
 use crate::store::{ProviderSlots, Reading, wall_clock};
 

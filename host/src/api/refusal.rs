@@ -7,7 +7,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::control::Stopping;
+use crate::status::control::Stopping;
 
 /// Enough to find a typing error by; a provider may have thousands of ids.
 const MAX_NAMED: usize = 20;

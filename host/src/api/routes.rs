@@ -15,8 +15,8 @@ use super::access::Class;
 use super::guard::{Guard, pass};
 use super::refusal::{Refusal, echo};
 use super::{changes, health, observations, plugins, providers, query};
-use crate::control::Control;
 use crate::status::Status;
+use crate::status::control::Control;
 
 /// What answers are made of.
 #[derive(Clone, Debug)]

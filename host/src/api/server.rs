@@ -22,8 +22,8 @@ use super::patience::Patient;
 use super::routes::{Asked, router};
 use super::tls::acceptor;
 use crate::config::ApiConfig;
-use crate::control::Control;
 use crate::status::Status;
+use crate::status::control::Control;
 
 /// How long open answers may take once the daemon stops: a reader that never finishes must not hold it up.
 pub(super) const GRACE: Duration = Duration::from_secs(5);

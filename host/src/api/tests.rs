@@ -15,9 +15,9 @@ use super::routes::{ROUTES, Route};
 use super::server::GRACE;
 use super::*;
 use crate::config::ApiConfig;
+use crate::contract::observation::{Decimal, Observation as Observed, Receipt, UnixNanos, Value as Held, ValueKind};
 use crate::logic::schedule::Circuit;
 use crate::logic::session::Subscription;
-use crate::observation::{Decimal, Observation as Observed, Receipt, UnixNanos, Value as Held, ValueKind};
 use crate::status::{
     BuildInfo, ConfigStatus, ConnectionInfo, LoadedPlugin, PluginStatus, PollerInfo, ProviderState, Status, Trouble,
 };
@@ -61,7 +61,7 @@ fn filled() -> Arc<Status> {
         info.connections.insert(0, connection);
         info.trouble = Some((Trouble::GeoBlocked, now, "status 451".to_owned()));
     });
-    let old = slots.table().get(crate::observation::Key(1)).expect("a key of this test").clone();
+    let old = slots.table().get(crate::contract::observation::Key(1)).expect("a key of this test").clone();
     old.set_carrier(Some(Carrier { connection: 0, subscription: Some(Subscription::Acknowledged) }));
     old.count_missed(2);
     // As it was held, then once more, then something older.
@@ -131,14 +131,14 @@ fn filled() -> Arc<Status> {
 /// Stores a value that the venue says was true `ago` seconds before.
 fn write(slots: &ProviderSlots, key: u32, value: Held, ago: i64) {
     let receipt: Receipt = slots.receipt(0);
-    let key = crate::observation::Key(key);
+    let key = crate::contract::observation::Key(key);
     let observed_at = (ago > 0).then(|| UnixNanos(receipt.at.0 - ago * 1_000_000_000));
     let sequence = (key.0 == 0).then_some(u64::MAX);
     slots.table().get(key).expect("a key of this test").write(Observed { key, value, observed_at, sequence }, receipt);
 }
 
 fn note(slots: &ProviderSlots, key: u32, note: Note, reason: &str) {
-    slots.table().get(crate::observation::Key(key)).expect("a key of this test").set_note(note, reason);
+    slots.table().get(crate::contract::observation::Key(key)).expect("a key of this test").set_note(note, reason);
 }
 
 /// An API that is served until dropped.

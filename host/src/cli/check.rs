@@ -8,12 +8,12 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::fail;
-use crate::codec::OpenCodec;
+use crate::access::grants::{self, Asks};
+use crate::builds::directory;
+use crate::builds::provenance;
 use crate::config::{Config, Loaded, ProviderConfig};
-use crate::grants::{self, Asks};
+use crate::contract::codec::OpenCodec;
 use crate::plugin::{Compiler, Digest, Engine, Plugin};
-use crate::plugins_dir;
-use crate::provenance;
 use crate::provider::Provider;
 use crate::status::Status;
 
@@ -29,7 +29,7 @@ fn checked(path: &Path, json: bool) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error.to_string()),
     };
-    let listing = match plugins_dir::scan(&config.plugins_dir) {
+    let listing = match directory::scan(&config.plugins_dir) {
         Ok(listing) => listing,
         Err(error) => return fail(&format!("plugins_dir {}: {error}", config.plugins_dir.display())),
     };
@@ -44,12 +44,12 @@ fn checked(path: &Path, json: bool) -> ExitCode {
     let mut problems: BTreeMap<String, String> = bad.chain(bad_grants).collect();
     let mut plugins: BTreeMap<String, Plugin> = BTreeMap::new();
     for name in listing.keys() {
-        let Some((stem, is_plugin)) = plugins_dir::stem(name) else { continue };
+        let Some((stem, is_plugin)) = directory::stem(name) else { continue };
         let file = config.plugins_dir.join(name);
         if is_plugin {
-            let read = plugins_dir::read_inside(&file, engine.limits().max_file_bytes);
+            let read = directory::read_inside(&file, engine.limits().max_file_bytes);
             let admitted = read.and_then(|bytes| {
-                let signatures = plugins_dir::read_signatures(&file)?;
+                let signatures = directory::read_signatures(&file)?;
                 let policy = &config.plugins;
                 let (digest, written) = (Digest::of(&bytes), policy.sha256(stem));
                 // What the daemon remembers is not asked here.

@@ -17,8 +17,8 @@ use super::live::{Live, live};
 use super::plugin::install;
 use super::{Logs, exit_code, fail};
 use crate::api::Observation;
+use crate::authoring::build;
 use crate::daemon::{ConfigSource, Daemon};
-use crate::plugin_build;
 use crate::status::Status;
 use crate::store::{Reading, State};
 
@@ -270,5 +270,5 @@ pub(super) fn compiled(plugins: Option<&Path>) -> Result<Vec<PathBuf>, String> {
         return Err("the plugins' sources are not here; name a directory of compiled plugins with --plugins".to_owned());
     }
     eprintln!("feedgate: building the plugins (a minute or two at first)");
-    plugin_build::build(&sources, |line| eprintln!("feedgate: {line}")).map_err(|e| e.to_string())
+    build::build(&sources, |line| eprintln!("feedgate: {line}")).map_err(|e| e.to_string())
 }

@@ -9,11 +9,11 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::{fail, plugin};
-use crate::codec::{Death, OpenCodec};
+use crate::builds::replay::{self, ReplayError};
+use crate::builds::shadow::{Bounds, shadow_within};
+use crate::contract::codec::{Death, OpenCodec};
 use crate::logic::shadow::Verdict;
 use crate::plugin::Plugin;
-use crate::replay::{self, ReplayError};
-use crate::shadow::{Bounds, shadow_within};
 
 /// Nobody waits for a place of theirs: a recording may be read to its end.
 const BOUNDS: Bounds = Bounds { time: Duration::from_secs(60), inputs: 200_000, values: 1_000_000 };

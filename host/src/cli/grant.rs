@@ -5,15 +5,15 @@ use std::process::ExitCode;
 
 use super::fail;
 use super::plugin::load;
+use crate::access::grants::Asks;
+use crate::builds::directory;
 use crate::config::plugins::parse_grants;
-use crate::grants::Asks;
 use crate::plugin::PluginLimits;
-use crate::plugins_dir;
 
 /// Prints the section for the main configuration, or puts one into a file of grants, in place of what stood there for
 /// this plugin.
 pub fn grant(file: &Path, write: Option<&Path>) -> ExitCode {
-    let name = file.file_name().and_then(|name| name.to_str()).and_then(plugins_dir::stem);
+    let name = file.file_name().and_then(|name| name.to_str()).and_then(directory::stem);
     let Some((stem, true)) = name else {
         return fail(&format!("{}: a plugin's file is NAME.wasm, of letters, digits, - and _", file.display()));
     };

@@ -7,14 +7,15 @@ use std::process::ExitCode;
 use serde_json::{Value as Json, json};
 
 use super::fail;
-use crate::description::{Bucket, Description, Scope};
-use crate::observation::ValueKind;
+use crate::authoring::build;
+use crate::builds::{directory, replay};
+use crate::contract::description::{Bucket, Description, Scope};
+use crate::contract::observation::ValueKind;
 use crate::plugin::{Compiler, Digest, Engine, LoadError, Plugin, PluginLimits, componentize};
-use crate::{plugin_build, plugins_dir, replay};
 
 /// Builds, makes components of what came out, and moves each into place when it is whole.
 pub fn build(directory: &Path, out: &Path) -> ExitCode {
-    let built = match plugin_build::build(directory, |line| eprintln!("feedgate: {line}")) {
+    let built = match build::build(directory, |line| eprintln!("feedgate: {line}")) {
         Ok(built) => built,
         Err(error) => return fail(&error.to_string()),
     };
@@ -48,7 +49,7 @@ pub(super) fn load(file: &Path) -> Result<(Engine, Plugin), String> {
 }
 
 fn load_into(engine: Engine, file: &Path) -> Result<(Engine, Plugin), String> {
-    let read = plugins_dir::read(file, engine.limits().max_file_bytes);
+    let read = directory::read(file, engine.limits().max_file_bytes);
     let loaded = std::thread::scope(|scope| {
         // A thread of the runtime may not enter another one.
         let load = scope.spawn(|| read.and_then(|bytes| engine.load_blocking(&bytes)));
@@ -70,7 +71,7 @@ pub fn inspect(file: &Path, json: bool) -> ExitCode {
         Err(error) => return fail(&error),
     };
     let mut report = report(&plugin);
-    let signatures = plugins_dir::signatures_of(file);
+    let signatures = directory::signatures_of(file);
     report["signatures"] =
         if signatures.is_file() { signatures.display().to_string().into() } else { "none beside it".into() };
     if json {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::table::{Cell, Column, Tone};
 use super::width::fit;
 use crate::api::{Observation, Value};
-use crate::observation::Decimal;
+use crate::contract::observation::Decimal;
 use crate::store::{Reading, State};
 
 /// Wider values are cut: the table is for people, `--json` has the whole.

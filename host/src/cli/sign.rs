@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use zeroize::Zeroizing;
 
 use super::fail;
+use crate::builds::directory::{read, read_signatures, signatures_of};
+use crate::builds::provenance::{PublicKey, SigningKey};
 use crate::plugin::{Digest, LoadError, PluginLimits};
-use crate::plugins_dir::{read, read_signatures, signatures_of};
-use crate::provenance::{PublicKey, SigningKey};
 
 /// Far beyond any key.
 const MAX_KEY: usize = 64 << 10;

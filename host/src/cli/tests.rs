@@ -10,7 +10,7 @@ use super::reload::How;
 use super::*;
 use crate::api::fake::{ADMIN, Fake};
 use crate::config::ApiConfig;
-use crate::observation::{Decimal, Key, Observation, UnixNanos, Value};
+use crate::contract::observation::{Decimal, Key, Observation, UnixNanos, Value};
 use crate::status::{BuildInfo, ConfigStatus, ConnectionInfo, PluginStatus, ProviderState, Status};
 use crate::store::Note;
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::secret::{RawSecret, SecretSource};
 use super::source::{ConfigError, Source};
-use crate::token::Token;
+use crate::access::token::Token;
 
 /// Loopback: what is read here is nobody else's business until the operator says so.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8787";

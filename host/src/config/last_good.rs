@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::source::{ConfigError, read};
 use super::{Config, Loaded, state_dir};
-use crate::state::StateDir;
+use crate::store::state_dir::StateDir;
 
 const FILE: &str = "config.toml";
 

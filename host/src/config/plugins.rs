@@ -9,11 +9,11 @@ use serde::Deserialize;
 
 use super::check_name;
 use super::source::{ConfigError, Source, read};
-use crate::description::Resources;
-use crate::grants::{self, Asks};
-use crate::origin::Origin;
+use crate::access::grants::{self, Asks};
+use crate::builds::provenance::{self, PublicKey, Require};
+use crate::contract::description::Resources;
+use crate::contract::origin::Origin;
 use crate::plugin::Digest;
-use crate::provenance::{self, PublicKey, Require};
 
 /// What holds for plugins, whichever providers use them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

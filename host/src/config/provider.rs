@@ -10,12 +10,12 @@ use serde::Deserialize;
 use super::check_name;
 use super::secret::{RawSecret, SecretSource};
 use super::source::{ConfigError, Source, read};
-use crate::description::{Bucket, Limited, Scope};
+use crate::access::proxy::Proxy;
+use crate::contract::description::{Bucket, Limited, Scope};
+use crate::contract::observation::PlausibleTimes;
+use crate::contract::origin::Origin;
 use crate::logic::backoff::BackoffConfig;
 use crate::logic::rotation::Window;
-use crate::observation::PlausibleTimes;
-use crate::origin::Origin;
-use crate::proxy::Proxy;
 use crate::transport::DialLimits;
 
 /// One provider.
@@ -254,7 +254,7 @@ impl ProviderConfig {
     /// Reads and checks the `NAME.toml` beside `NAME.wasm`: what would stand in the section `[provider.NAME]`.
     pub fn load(path: &Path, name: &str) -> Result<Self, ConfigError> {
         // What a refusal says may quote the file.
-        crate::plugins_dir::inside(path).map_err(|e| ConfigError {
+        crate::builds::directory::inside(path).map_err(|e| ConfigError {
             path: path.to_owned(),
             line: None,
             field: String::new(),

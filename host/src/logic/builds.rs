@@ -7,7 +7,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::observation::UnixNanos;
+use crate::contract::observation::UnixNanos;
 
 /// The sha256 of a build's file.
 pub type Digest = [u8; 32];

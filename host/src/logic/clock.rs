@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::observation::UnixNanos;
+use crate::contract::observation::UnixNanos;
 
 /// Smaller steps are a clock being disciplined.
 const JUMP: Duration = Duration::from_secs(1);

@@ -1,6 +1,6 @@
 //! Whether a candidate build may take over, from what it and the running build made of the same bytes.
 //!
-//! The runs are `crate::shadow`'s; here they are only compared. A candidate is held against the running build and not
+//! The runs are `crate::builds::shadow`'s; here they are only compared. A candidate is held against the running build and not
 //! against what would be right: where that one dies or reads nothing, it only has to be no worse.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::observation::{UnixNanos, Value, ValueKind};
+use crate::contract::observation::{UnixNanos, Value, ValueKind};
 
 /// Most lines of a diff.
 const LINES: usize = 20;

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
-use crate::observation::Key;
+use crate::contract::observation::Key;
 
 /// Spreads `wanted` over connections of at most `per_connection` ids (`None`: all on one), changing as little as
 /// possible of `current`, the spread so far.

@@ -9,7 +9,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use super::later;
-use crate::observation::Key;
+use crate::contract::observation::Key;
 
 /// How often one connection asks for a key that the venue does not acknowledge.
 pub const ASKS: u32 = 3;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::observation::Key;
+use crate::contract::observation::Key;
 
 /// When each id was asked for last, in choices made so far.
 ///

@@ -18,7 +18,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::child::MAX_ANSWER;
 use super::{Digest, worlds};
-use crate::state::StateDir;
+use crate::store::state_dir::StateDir;
 
 /// The file of the key in the state directory, and its length.
 const KEY: &str = "key";

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use super::bindings::{describe, polling, streaming, types};
-use crate::codec::{
+use crate::contract::codec::{
     Context, Endpoint, Event, Frame, Incoming, Method, Missing, Outcome, PlannedRequest, Reconnect, Refusal, Rejection,
     Request, Response, Step, Subscription,
 };
-use crate::observation::{Decimal, Key, Observation, UnixNanos, Value, ValueKind};
+use crate::contract::observation::{Decimal, Key, Observation, UnixNanos, Value, ValueKind};
 
 pub(super) fn context(context: Context) -> types::Context {
     types::Context { now_ms: context.now_ms, nonce: context.nonce }
@@ -51,8 +51,8 @@ pub(super) fn value_kind(kind: types::ValueKind) -> ValueKind {
     }
 }
 
-pub(super) fn settings_error(error: describe::SettingsError) -> crate::codec::Death {
-    crate::codec::Death::Settings { field: error.field, why: error.why }
+pub(super) fn settings_error(error: describe::SettingsError) -> crate::contract::codec::Death {
+    crate::contract::codec::Death::Settings { field: error.field, why: error.why }
 }
 
 pub(super) fn refusal(error: types::Error) -> Refusal {

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::bindings::description as wit;
 use super::convert;
-use crate::description::{
+use crate::contract::description::{
     Bucket, Compression, Description, HttpLimits, Limited, Resources, Scope, SecretRequest, WebSocketLimits,
 };
-use crate::origin::Origin;
+use crate::contract::origin::Origin;
 
 /// Most characters in any one text of a description.
 const MAX_TEXT: usize = 64 << 10;

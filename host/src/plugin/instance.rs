@@ -18,12 +18,12 @@ use super::clock::{Clock, TICK};
 use super::lift::Listed;
 use super::limits::{Limiter, PluginLimits};
 use super::{convert, wasi};
-use crate::codec::{
+use crate::access::secret::Secrets;
+use crate::contract::codec::{
     CodecError, Context, Death, Event, Frame, HttpCodec, Incoming, Outcome, PlannedRequest, Response, Step,
     Subscription, WebSocketCodec,
 };
-use crate::observation::{Key, ValueKind};
-use crate::secret::Secrets;
+use crate::contract::observation::{Key, ValueKind};
 
 /// What host functions see.
 pub(super) struct Inside {

@@ -11,7 +11,7 @@ use wasmtime::component::{ComponentType, Lift};
 
 use super::bindings::{polling, streaming, types};
 use super::convert;
-use crate::codec::{Event, Outcome};
+use crate::contract::codec::{Event, Outcome};
 
 /// A list of `T` on its way out, in the host's types.
 pub(super) struct Listed<T: Item>(pub(super) Vec<T::Host>);

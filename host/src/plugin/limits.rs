@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
-use crate::description::Resources;
+use crate::contract::description::Resources;
 
 /// An interpreter compiled to WebAssembly is 18 MB and wants tens of MB of memory.
 const DESCRIBING_BYTES: usize = 128 << 20;

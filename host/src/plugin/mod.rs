@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Config, OptLevel};
 
-use crate::codec::{Death, OpenCodec};
-use crate::description::{Description, Resources};
-use crate::observation::ValueKind;
-use crate::provenance::Unproven;
-use crate::secret::Secrets;
-use crate::state::StateDir;
+use crate::access::secret::Secrets;
+use crate::builds::provenance::Unproven;
+use crate::contract::codec::{Death, OpenCodec};
+use crate::contract::description::{Description, Resources};
+use crate::contract::observation::ValueKind;
+use crate::store::state_dir::StateDir;
 
 use self::bindings::description::Description as Told;
 use self::cache::Cache;

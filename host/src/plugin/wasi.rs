@@ -12,7 +12,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use super::instance::{LogLines, cut};
-use crate::secret::Secrets;
+use crate::access::secret::Secrets;
 
 /// Longest line that is logged; the rest of it is dropped.
 pub(super) const MAX_LINE: usize = 1024;

@@ -12,8 +12,8 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use ethnum::U256;
 
 use super::{Held, Reading, State};
-use crate::codec::Subscription;
-use crate::observation::{Decimal, Key, Observation, Receipt, UnixNanos, Value, Writer};
+use crate::contract::codec::Subscription;
+use crate::contract::observation::{Decimal, Key, Observation, Receipt, UnixNanos, Value, Writer};
 
 /// What became of a write.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]

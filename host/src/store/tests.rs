@@ -1,7 +1,7 @@
 //! Which observation counts, whose slot it is, and that no reader sees half a write.
 
 use super::*;
-use crate::observation::{Decimal, Observation};
+use crate::contract::observation::{Decimal, Observation};
 
 /// `value`, and `@time` in nanoseconds, `#sequence` where given.
 fn observation(text: &str) -> Observation {

@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{Done, Load, Supervisor};
-use crate::codec::OpenCodec;
-use crate::control::BuildCommand;
-use crate::grants::{self, Asks};
+use crate::access::grants::{self, Asks};
+use crate::builds::directory;
+use crate::builds::provenance::{self, Require};
+use crate::builds::registry::Registry;
+use crate::builds::shadow::shadow;
+use crate::builds::tape::Tape;
+use crate::contract::codec::OpenCodec;
 use crate::logic::builds::{Build, Builds, Digest, Standing, hex, short};
 use crate::plugin::{self, Configured, LoadError, Plugin};
-use crate::plugins_dir;
-use crate::provenance::{self, Require};
 use crate::provider::Provider;
-use crate::registry::Registry;
-use crate::shadow::shadow;
+use crate::status::control::BuildCommand;
 use crate::status::{BuildInfo, LoadedPlugin, PluginStatus, ProviderState};
 use crate::store::wall_clock;
-use crate::tape::Tape;
 
 /// How long a provider whose instances die does not run, where others live well with the same build.
 const QUARANTINE: Duration = Duration::from_secs(3_600);
@@ -45,8 +45,8 @@ impl Supervisor {
         let pinned = self.builds.get(&stem).and_then(Builds::pinned).map(plugin::Digest::from);
         self.busy.spawn_blocking(move || {
             let read = match &load {
-                Load::File(_) => plugins_dir::read_inside(&path, max)
-                    .and_then(|bytes| Ok((bytes, plugins_dir::read_signatures(&path)?))),
+                Load::File(_) => directory::read_inside(&path, max)
+                    .and_then(|bytes| Ok((bytes, directory::read_signatures(&path)?))),
                 Load::Kept(_, digest) => kept(&registry, digest, max),
             };
             let result = read.and_then(|(bytes, signatures)| {
@@ -320,7 +320,7 @@ impl Supervisor {
         let open = plugin.configured(stem.as_str().into(), settings.unwrap_or_else(|| "{}".to_owned()));
         let handle = tokio::runtime::Handle::current();
         self.busy.spawn_blocking(move || {
-            let died = handle.block_on(crate::faults::dies_again(&open, &inputs));
+            let died = handle.block_on(crate::builds::faults::dies_again(&open, &inputs));
             Done::Retried { stem, digest, died }
         });
     }

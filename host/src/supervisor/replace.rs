@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::Supervisor;
-use crate::codec::OpenCodec;
 use crate::config::ProviderConfig;
-use crate::control::Applied;
+use crate::contract::codec::OpenCodec;
 use crate::logic::builds::{Builds, Digest, Standing, short};
 use crate::logic::handover::{Decision, Handover};
 use crate::logic::probation::{Counts, Probation, Verdict};
 use crate::plugin::Plugin;
 use crate::provider::Provider;
 use crate::status::ProviderState;
+use crate::status::control::Applied;
 use crate::store::wall_clock;
 
 /// A provider that cannot run is tried again after this.

@@ -23,22 +23,22 @@ use super::outbox::Outbox;
 use super::places::{Places, least_wait, trouble};
 use super::stages::Stages;
 use super::websocket::{Batch, DialLimits, End, Heard, Socket, SocketLimits, dial};
-use crate::codec::{
+use crate::access::secret::Secrets;
+use crate::builds::faults::{FaultLog, Input};
+use crate::builds::tape::{Recorder, Tapes};
+use crate::contract::codec::{
     CodecError, Endpoint, Event, Frame, Incoming, OpenCodec, Reconnect, Refusal, Response, Step, Subscription,
     WebSocketCodec,
 };
-use crate::description::{Bucket, Compression, Limited};
-use crate::faults::{FaultLog, Input};
+use crate::contract::description::{Bucket, Compression, Limited};
+use crate::contract::observation::{Key, PlausibleTimes};
+use crate::contract::origin::{Grants, Origin};
 use crate::logic::rotation::{Window, replace_after};
 use crate::logic::session::{self as machine, Action, CloseReason, Overrides, Session, SessionConfig};
 use crate::logic::subscriptions::ASKS;
-use crate::metrics::Call;
-use crate::observation::{Key, PlausibleTimes};
-use crate::origin::{Grants, Origin};
-use crate::secret::Secrets;
+use crate::status::metrics::Call;
 use crate::status::{ProviderStatus, Trouble};
 use crate::store::{Note, ProviderSlots, SlotTable, wall_clock};
-use crate::tape::{Recorder, Tapes};
 
 /// Requests that a plugin may ask for before one connection.
 const MAX_FETCHES: usize = 8;
@@ -471,7 +471,7 @@ impl<O: OpenCodec> Connection<O> {
         }
     }
 
-    fn take_event(&mut self, event: Event, receipt: crate::observation::Receipt, unanswered: bool) {
+    fn take_event(&mut self, event: Event, receipt: crate::contract::observation::Receipt, unanswered: bool) {
         match event {
             Event::Observed(observation) => {
                 // A value is as good as an acknowledgement.

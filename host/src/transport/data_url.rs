@@ -5,7 +5,7 @@ use base64::alphabet::STANDARD as ALPHABET;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use percent_encoding::percent_decode_str;
 
-use crate::codec::{Method, Request, Response};
+use crate::contract::codec::{Method, Request, Response};
 
 /// Padding may be left out, as in a browser.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use super::http::{FetchError, HttpClient};
 use super::limiter::Limiter;
 use super::validators::Conditions;
-use crate::codec::{Method, Request, Response};
-use crate::description::Limited;
-use crate::metrics::ProviderMetrics;
+use crate::contract::codec::{Method, Request, Response};
+use crate::contract::description::Limited;
+use crate::status::metrics::ProviderMetrics;
 
 /// How requests of one poller are sent.
 #[derive(Clone)]

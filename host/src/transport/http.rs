@@ -15,10 +15,10 @@ use super::data_url::{self, BadData};
 use super::limiter::OriginLimits;
 use super::network::{Network, for_requests, through};
 use super::places::{Places, trouble};
-use crate::codec::{Method, Request, Response};
-use crate::origin::{Admitted, Forbidden, Grants, Origin, is_public};
-use crate::proxy::Proxy;
-use crate::secret::{MissingSecret, Secrets};
+use crate::access::proxy::Proxy;
+use crate::access::secret::{MissingSecret, Secrets};
+use crate::contract::codec::{Method, Request, Response};
+use crate::contract::origin::{Admitted, Forbidden, Grants, Origin, is_public};
 
 const MAX_REDIRECTS: usize = 5;
 

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-use crate::description::Compression;
+use crate::contract::description::Compression;
 
 /// Why a message stays packed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

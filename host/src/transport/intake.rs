@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use crate::codec::{Context, Missing};
-use crate::metrics::{Outcome as Counted, ProviderMetrics};
-use crate::observation::{Key, Observation, PlausibleTimes, Receipt, UnixNanos, Writer};
-use crate::secret::Secrets;
+use crate::access::secret::Secrets;
+use crate::contract::codec::{Context, Missing};
+use crate::contract::observation::{Key, Observation, PlausibleTimes, Receipt, UnixNanos, Writer};
+use crate::status::metrics::{Outcome as Counted, ProviderMetrics};
 use crate::store::{Carrier, Note, ProviderSlots, SlotTable, Unless, Written, wall_clock};
 
 /// Most messages that one gap counts for.

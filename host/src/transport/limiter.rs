@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::description::{Bucket, Limited, Scope};
+use crate::contract::description::{Bucket, Limited, Scope};
+use crate::contract::origin::Origin;
 use crate::logic::backoff::LONGEST_WAIT;
 use crate::logic::rate_limit::{RateLimit, reserve_all};
-use crate::origin::Origin;
 
 /// What is known of every origin, whoever asked it. One for the process, shared by all providers and outliving each: the
 /// first to name an origin's bucket makes it, and whoever uses the origin afterwards keeps to it, whatever its own

@@ -5,9 +5,9 @@ use std::pin::Pin;
 
 use super::http::FetchError;
 use super::websocket::{End, Heard, Socket};
-use crate::codec::Response;
+use crate::contract::codec::Response;
+use crate::contract::origin::Origin;
 use crate::logic::session::Overrides;
-use crate::origin::Origin;
 
 pub(super) type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 

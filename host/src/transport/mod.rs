@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use tokio::sync::watch;
 
-use crate::observation::Key;
+use crate::contract::observation::Key;
 use crate::store::SlotTable;
 
 mod alarm;
@@ -64,7 +64,7 @@ pub(crate) use session::run as stream;
 /// Unpacks one message outside a session: for replays.
 pub(crate) fn unpack(
     packed: &[u8],
-    compression: crate::description::Compression,
+    compression: crate::contract::description::Compression,
     max: usize,
 ) -> Result<Vec<u8>, String> {
     inflate::inflate(packed, compression, max).map_err(|error| error.to_string())

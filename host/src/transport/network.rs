@@ -12,8 +12,8 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri};
 use tower_service::Service as _;
 
 use super::tls::{TlsFiles, client_config};
+use crate::access::proxy::{Proxy, ProxyKind};
 use crate::config::NetworkConfig;
-use crate::proxy::{Proxy, ProxyKind};
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 use super::limiter::Limiter;
 use super::websocket::{End, Socket};
-use crate::codec::Frame;
-use crate::description::Limited;
-use crate::origin::Origin;
+use crate::contract::codec::Frame;
+use crate::contract::description::Limited;
+use crate::contract::origin::Origin;
 
 /// Most frames that may wait.
 const MAX_WAITING: usize = 10_000;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::contract::origin::{Grants, Origin};
 use crate::logic::endpoints::Endpoints;
-use crate::origin::{Grants, Origin};
 use crate::status::Trouble;
 
 /// One provider's places, by the origin that the plugin knows.

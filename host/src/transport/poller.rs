@@ -18,19 +18,19 @@ use super::limiter::{Limiter, OriginLimits};
 use super::places::{least_wait, trouble};
 use super::stopped;
 use super::validators::Validators;
-use crate::codec::{
+use crate::access::secret::Secrets;
+use crate::builds::faults::{FaultLog, Input};
+use crate::builds::tape::Tapes;
+use crate::contract::codec::{
     CodecError, HttpCodec, Missing, OpenCodec, Outcome, PlannedRequest, Refusal, Response, Subscription,
 };
-use crate::description::Bucket;
-use crate::faults::{FaultLog, Input};
+use crate::contract::description::Bucket;
+use crate::contract::observation::{Key, PlausibleTimes};
 use crate::logic::schedule::{Circuit, Schedule, ScheduleConfig};
 use crate::logic::turns::{Turns, polls_per_cycle};
-use crate::metrics::Call;
-use crate::observation::{Key, PlausibleTimes};
-use crate::secret::Secrets;
+use crate::status::metrics::Call;
 use crate::status::{PollerInfo, ProviderStatus, Trouble};
 use crate::store::{Note, ProviderSlots, SlotTable};
-use crate::tape::Tapes;
 
 /// How many times an id may be asked for in vain before its value is old, where the operator does not say.
 const POLLS_A_VALUE_LASTS: u32 = 3;

@@ -16,7 +16,7 @@ pub(crate) use super::connection::SessionSetup;
 use super::connection::{Connection, now};
 use super::link::Happened;
 use super::{Wanted, stopped};
-use crate::codec::OpenCodec;
+use crate::contract::codec::OpenCodec;
 use crate::logic::session::{CloseReason, Phase, Session};
 use crate::status::ConnectionInfo;
 use crate::store::Carrier;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::metrics::StageTimes;
+use crate::status::metrics::StageTimes;
 
 /// A stopwatch for one batch on the message path.
 pub(super) struct Stages {

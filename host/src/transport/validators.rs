@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::codec::{Method, PlannedRequest, Request, Response};
+use crate::contract::codec::{Method, PlannedRequest, Request, Response};
 
 /// Headers that make a request conditional. A plugin that writes one is left alone.
 const CONDITIONAL: [&str; 5] = ["if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "if-range"];

@@ -21,10 +21,10 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_confi
 
 use super::http::{FetchError, retry_after};
 use super::network::{Network, connect_through, through};
-use crate::codec::{CodecError, Endpoint, Frame};
+use crate::access::secret::Secrets;
+use crate::contract::codec::{CodecError, Endpoint, Frame};
+use crate::contract::origin::{Admitted, Forbidden};
 use crate::logic::session::CloseReason;
-use crate::origin::{Admitted, Forbidden};
-use crate::secret::Secrets;
 
 /// How an attempt or a connection came to its end.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use feedgate::observation::ValueKind;
+use feedgate::contract::observation::ValueKind;
 use feedgate::store::State;
 use feedgate_tests::{Fault, Kind, Options, Reply, Response, ScriptedHttp};
 

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use feedgate::observation::ValueKind;
+use feedgate::contract::observation::ValueKind;
 use feedgate::store::State;
 
 use crate::support::{Running, shown};

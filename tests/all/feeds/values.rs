@@ -1,6 +1,6 @@
 //! What a venue says is what a reader reads.
 
-use feedgate::observation::ValueKind;
+use feedgate::contract::observation::ValueKind;
 use feedgate::store::State;
 use feedgate_tests::{Kind, Options, Venue};
 

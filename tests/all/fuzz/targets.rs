@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::time::Duration;
 
-use feedgate::codec::{CodecError, Context, HttpCodec, Incoming, OpenCodec, Response, Subscription, WebSocketCodec};
+use feedgate::builds::replay;
 use feedgate::config::Config;
-use feedgate::observation::Key;
-use feedgate::origin::{Grants, Origin};
+use feedgate::contract::codec::{
+    CodecError, Context, HttpCodec, Incoming, OpenCodec, Response, Subscription, WebSocketCodec,
+};
+use feedgate::contract::observation::Key;
+use feedgate::contract::origin::{Grants, Origin};
 use feedgate::plugin::{Engine, Plugin, PluginInstance, PluginLimits};
-use feedgate::replay;
 use serde_json::Value as Json;
 
 use super::{Chance, Fuzz};

@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use divan::Bencher;
+use feedgate::contract::observation::{Decimal, Key, Observation, Value};
 use feedgate::daemon::{ConfigSource, Daemon, Options};
-use feedgate::observation::{Decimal, Key, Observation, Value};
 use feedgate::plugin::Compiler;
 use tokio::runtime::Runtime;
 

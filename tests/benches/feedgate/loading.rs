@@ -2,10 +2,10 @@
 //! build that takes over.
 
 use divan::Bencher;
-use feedgate::codec::{Incoming, OpenCodec, Subscription, WebSocketCodec};
-use feedgate::observation::Key;
+use feedgate::contract::codec::{Incoming, OpenCodec, Subscription, WebSocketCodec};
+use feedgate::contract::observation::Key;
 use feedgate::plugin::{Plugin, PluginInstance};
-use feedgate::state::StateDir;
+use feedgate::store::state_dir::StateDir;
 
 use crate::shared::{self, CONTEXT, at_once, engine, file};
 

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use feedgate::codec::Incoming;
+use feedgate::builds::tape::Tapes;
+use feedgate::contract::codec::Incoming;
+use feedgate::contract::observation::Key;
 use feedgate::logic::backoff::BackoffConfig;
 use feedgate::logic::session::{Action, Overrides, Session, SessionConfig};
-use feedgate::observation::Key;
-use feedgate::tape::Tapes;
 
 use crate::shared::{self, CONTEXT, Shape, Ways, shapes};
 

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use divan::Bencher;
+use feedgate::contract::observation::Key;
 use feedgate::logic::backoff::BackoffConfig;
 use feedgate::logic::schedule::{Schedule, ScheduleConfig};
 use feedgate::logic::turns::Turns;
-use feedgate::observation::Key;
 
 /// One poll of so many ids: it is due, 4 of its requests of 50 ids are chosen, it is over.
 #[divan::bench(args = [50, 1_000, 10_000])]

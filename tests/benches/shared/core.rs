@@ -1,7 +1,7 @@
 //! A plugin without the component model: its core module, called by hand as `wit-bindgen` laid its exports out. What is left
 //! of a call then is its floor: nothing is lifted, and nothing reaches a store.
 
-use feedgate::codec::{Context, Subscription};
+use feedgate::contract::codec::{Context, Subscription};
 use wasmtime::{Config, Engine, Instance, Linker, Memory, Module, Store, TypedFunc, WasmParams};
 
 const INTERFACES: &str = "feedgate:provider/";

@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use feedgate::codec::{
+use feedgate::authoring::build;
+use feedgate::contract::codec::{
     Context, Event, HttpCodec, Incoming, OpenCodec, Outcome, Response, Subscription, WebSocketCodec,
 };
-use feedgate::observation::{Decimal, Key, Observation, Receipt, UnixNanos, Value};
+use feedgate::contract::observation::{Decimal, Key, Observation, Receipt, UnixNanos, Value};
 use feedgate::plugin::{Compiler, Engine, PluginInstance, PluginLimits};
-use feedgate::plugin_build;
-use feedgate::state::StateDir;
+use feedgate::store::state_dir::StateDir;
 use feedgate::store::{ProviderSlots, SlotTable, Store};
 use feedgate_tests::native::{self, Price};
 use foldhash::fast::RandomState;
@@ -229,7 +229,7 @@ pub(crate) fn file(plugin: &str) -> &'static [u8] {
     static FILES: OnceLock<HashMap<String, Vec<u8>>> = OnceLock::new();
     let files = FILES.get_or_init(|| {
         let plugins = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../plugins"));
-        let built = plugin_build::build(plugins, |line| eprintln!("{line}")).expect("the plugins build");
+        let built = build::build(plugins, |line| eprintln!("{line}")).expect("the plugins build");
         let read = |path: &Path| std::fs::read(path).expect("readable");
         built.iter().map(|path| (path.file_stem().expect("a file").to_string_lossy().into(), read(path))).collect()
     });

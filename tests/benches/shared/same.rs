@@ -1,8 +1,8 @@
 //! The plugins' own code compiled for this machine: what reading a message takes without WebAssembly, its memory and its
 //! interface.
 
-use feedgate::codec::Subscription;
-use feedgate::observation::{Decimal, Key, Observation, UnixNanos, Value};
+use feedgate::contract::codec::Subscription;
+use feedgate::contract::observation::{Decimal, Key, Observation, UnixNanos, Value};
 use feedgate_sdk::http::Outcome;
 use feedgate_sdk::websocket::Event;
 use feedgate_sdk::{Context, Events, Http, Incoming, Plugin, Response, Timestamp, WebSocket};

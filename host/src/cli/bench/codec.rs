@@ -14,11 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use feedgate_tests::{load, native};
 
-use crate::codec::{
+use crate::contract::codec::{
     CodecError, Context, Death, Event, Frame, HttpCodec, Incoming, OpenCodec, Outcome, PlannedRequest, Response, Step,
     Subscription, WebSocketCodec,
 };
-use crate::observation::{Decimal, Key, Observation, UnixNanos, Value, ValueKind};
+use crate::contract::observation::{Decimal, Key, Observation, UnixNanos, Value, ValueKind};
 use crate::plugin::{Configured, PluginInstance};
 
 /// Who reads the frames.

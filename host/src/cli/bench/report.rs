@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::codec::Reader;
 use super::side::{Load, Run};
-use crate::metrics::StageTimes;
+use crate::status::metrics::StageTimes;
 
 /// At most this much of native code's processor time, by load.
 fn cpu_target(load: Load) -> f64 {

@@ -11,10 +11,10 @@ use super::codec::{Open, Reader, Watch};
 use super::usage;
 use super::venue::Venue;
 use crate::config::{Config, ProviderConfig};
-use crate::metrics::StageTimes;
 use crate::plugin::Plugin;
 use crate::provider::Provider;
 use crate::status::Status;
+use crate::status::metrics::StageTimes;
 use crate::transport::OriginLimits;
 
 /// How long anything may take that takes milliseconds.

@@ -19,13 +19,13 @@ use super::usage::Switches;
 use super::venue::Venue;
 use super::{load_file, shown, usage};
 use crate::cli::Logs;
+use crate::contract::description::{Bucket, Limited};
+use crate::contract::observation::Value;
 use crate::daemon::{ConfigSource, Daemon};
-use crate::description::{Bucket, Limited};
-use crate::metrics::ProviderMetrics;
-use crate::observation::Value;
 use crate::plugin::{Compiler, Engine, Plugin, PluginLimits};
-use crate::state::StateDir;
+use crate::status::metrics::ProviderMetrics;
 use crate::status::{ProviderState, Status};
+use crate::store::state_dir::StateDir;
 use crate::store::wall_clock;
 
 /// Most plugins, and so providers.

@@ -13,10 +13,11 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::codec::Subscription;
-use crate::observation::{Key, Receipt, UnixNanos, Value, Writer};
+use crate::contract::codec::Subscription;
+use crate::contract::observation::{Key, Receipt, UnixNanos, Value, Writer};
 
 mod slot;
+pub mod state_dir;
 
 pub use slot::{Carrier, Note, Slot, Unless, Written};
 

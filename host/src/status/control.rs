@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::observation::UnixNanos;
+use crate::contract::observation::UnixNanos;
 
 /// One thing to do.
 #[derive(Debug)]

@@ -6,11 +6,11 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::faults::{self, Fault, Input};
+use crate::builds::faults::{self, Fault, Input};
+use crate::builds::provenance::MAX_SIGNATURES;
+use crate::contract::observation::UnixNanos;
 use crate::logic::builds::{Build, Builds, Digest, Standing, hex};
-use crate::observation::UnixNanos;
-use crate::provenance::MAX_SIGNATURES;
-use crate::state::StateDir;
+use crate::store::state_dir::StateDir;
 
 const FILE: &str = "builds.json";
 

@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::codec::{
+use crate::builds::replay::same_path;
+use crate::builds::tape::{PollTape, StreamTape, Tape, TapeFrame};
+use crate::contract::codec::{
     CodecError, Context, Event, Frame, HttpCodec, Incoming, OpenCodec, Outcome, PlannedRequest, Refusal, Rejection,
     Step, Subscription, WebSocketCodec,
 };
+use crate::contract::observation::{Key, Observation};
 use crate::logic::shadow::{Death, Read, Run, Seen, TapeRun, Verdict, compare};
-use crate::observation::{Key, Observation};
 use crate::plugin::{Configured, PluginInstance};
-use crate::replay::same_path;
-use crate::tape::{PollTape, StreamTape, Tape, TapeFrame};
 
 /// Requests that a plugin may ask for before one connection.
 const MAX_FETCHES: usize = 8;
@@ -105,7 +105,7 @@ pub async fn run(open: &Configured, tapes: &[Tape], bounds: Bounds) -> Run {
 struct Player<'a> {
     open: &'a Configured,
     codec: Option<PluginInstance>,
-    kind: &'a mut Option<crate::observation::ValueKind>,
+    kind: &'a mut Option<crate::contract::observation::ValueKind>,
     /// The ids as they were subscribed to at this place of the tape.
     names: BTreeMap<Key, Arc<str>>,
     until: Instant,
@@ -437,7 +437,7 @@ impl Player<'_> {
                             read.unusable.add(&format!("a value of number {number}, which the answer is not about"));
                         }
                         Outcome::Unchanged(key) => read.unchanged.extend(self.names.get(&key).cloned()),
-                        Outcome::Unresolved { key, why: crate::codec::Missing::UnknownId, text } => {
+                        Outcome::Unresolved { key, why: crate::contract::codec::Missing::UnknownId, text } => {
                             self.reject(&Rejection { key, reason: text, permanent: true });
                         }
                         Outcome::Unresolved { key, text, .. } => {

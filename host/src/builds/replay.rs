@@ -14,13 +14,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
-use crate::codec::{
+use crate::builds::tape::{FetchAnswer, PollAnswer, PollTape, StreamTape, Tape, TapeFrame};
+use crate::contract::codec::{
     CodecError, Context, Death, Event, Frame, HttpCodec, Incoming, Missing, OpenCodec, Outcome, Reconnect, Refusal,
     Rejection, Response, Step, Subscription, WebSocketCodec,
 };
-use crate::observation::{Key, Observation, Value};
+use crate::contract::observation::{Key, Observation, Value};
 use crate::plugin::{Plugin, PluginInstance};
-use crate::tape::{FetchAnswer, PollAnswer, PollTape, StreamTape, Tape, TapeFrame};
 
 /// Longest line of a recording.
 const MAX_LINE: u64 = 256 << 20;
@@ -244,7 +244,7 @@ fn millis(ts: &serde_json::Number) -> u64 {
 fn unpack(plugin: &Plugin, frame: Incoming<'_>) -> Option<Result<Vec<u8>, String>> {
     let compression = plugin.description().websocket.as_ref()?.compression;
     match frame {
-        Incoming::Binary(packed) if compression != crate::description::Compression::None => {
+        Incoming::Binary(packed) if compression != crate::contract::description::Compression::None => {
             Some(crate::transport::unpack(packed, compression, 64 << 20))
         }
         _ => None,

@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::control::ReloadReport;
+use crate::contract::observation::{UnixNanos, ValueKind};
 use crate::logic::schedule::Circuit;
-use crate::metrics::{Metrics, ProviderMetrics};
-use crate::observation::{UnixNanos, ValueKind};
 use crate::store::Store;
+
+pub mod control;
+pub mod metrics;
+
+use self::control::ReloadReport;
+use self::metrics::{Metrics, ProviderMetrics};
 
 /// Everything that can be read from outside. One for the process.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use serde::Deserialize;
 
-use crate::description::{Description, Resources};
+use crate::contract::description::{Description, Resources};
 use crate::plugin::PluginLimits;
 
 /// What a plugin gets without being told.

@@ -14,13 +14,13 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{
+use crate::contract::codec::{
     CodecError, Context, Death, Frame, HttpCodec as _, Incoming, OpenCodec, Response, WebSocketCodec as _,
 };
+use crate::contract::observation::{Key, UnixNanos};
 use crate::logic::builds::{Digest, hex};
 use crate::logic::faults::{After, Faults};
-use crate::observation::{Key, UnixNanos};
-use crate::state::StateDir;
+use crate::store::state_dir::StateDir;
 use crate::store::wall_clock;
 
 /// So many inputs are kept, each up to [`LONGEST_INPUT`] bytes.

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::observation::{Key, Observation, ValueKind};
+use crate::contract::observation::{Key, Observation, ValueKind};
 
 /// What a plugin may know of the world during one call.
 #[derive(Copy, Clone, Default, Debug)]

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::codec::{Context, Frame, Incoming, PlannedRequest, Response, Subscription};
-use crate::observation::Key;
+use crate::contract::codec::{Context, Frame, Incoming, PlannedRequest, Response, Subscription};
+use crate::contract::observation::Key;
 
 /// The first frames of a connection: acknowledgements, channel numbers, snapshots.
 const OPENING: Bounds = Bounds { count: 32, bytes: 64 << 10 };
@@ -370,7 +370,7 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::{Method, Request};
+    use crate::contract::codec::{Method, Request};
 
     fn context(now_ms: u64) -> Context {
         Context { now_ms, nonce: 0 }

@@ -14,7 +14,7 @@ use super::later;
 // Whoever drives a session reads this too.
 pub use super::subscriptions::Subscription;
 use super::subscriptions::{SubscriptionRules, Subscriptions};
-use crate::observation::Key;
+use crate::contract::observation::Key;
 use open::Open;
 
 mod open;

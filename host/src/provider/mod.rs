@@ -10,26 +10,29 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::codec::OpenCodec;
+use crate::access::secret::Secrets;
+use crate::builds::faults::FaultLog;
+use crate::builds::tape::{Tape, Tapes};
 use crate::config::{ProviderConfig, Transport};
-use crate::description::{Bucket, Description};
-use crate::faults::FaultLog;
-use crate::lane::Lane;
+use crate::contract::codec::OpenCodec;
+use crate::contract::description::{Bucket, Description};
+use crate::contract::observation::Key;
+use crate::contract::origin::{Grants, Origin};
 use crate::logic::handover::Id;
 use crate::logic::probation::Counts;
 use crate::logic::schedule::{ScheduleConfig, phase_of};
 use crate::logic::session::{Heartbeat, HeartbeatWhen, SessionConfig};
 use crate::logic::shard::assign;
-use crate::observation::Key;
-use crate::origin::{Grants, Origin};
 use crate::plugin::{Configured, Plugin};
-use crate::secret::Secrets;
 use crate::status::{ProviderStatus, Status};
 use crate::store::{Note, ProviderSlots, SlotTable, Unless};
-use crate::tape::{Tape, Tapes};
 use crate::transport::{
     self, HttpClient, Network, OriginLimits, Places, Polled, PollerSetup, SessionSetup, SocketLimits, Wanted,
 };
+
+mod lane;
+
+use self::lane::Lane;
 
 /// Between the starts of two connections of one provider, and between the first and the last.
 const STAGGER: Duration = Duration::from_millis(100);

@@ -4,8 +4,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::observation::ValueKind;
-use crate::origin::Origin;
+use crate::contract::observation::ValueKind;
+use crate::contract::origin::Origin;
 
 /// What a bucket counts.
 #[derive(Copy, Clone, PartialEq, Eq, Hash, Debug)]

@@ -6,9 +6,9 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use crate::builds::provenance::{MAX_SIGNATURES, Unproven};
 use crate::logic::reload::{Listing, Stamp};
 use crate::plugin::LoadError;
-use crate::provenance::{MAX_SIGNATURES, Unproven};
 
 /// Behind a plugin's whole name.
 const SIGNATURE: &str = ".sig";

@@ -12,16 +12,16 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use self::replace::{Heir, Refused, Trial};
+use crate::builds::directory;
+use crate::builds::faults::Input;
+use crate::builds::registry::Registry;
 use crate::config::{Config, ConfigError, Loaded, ProviderConfig, last_good};
-use crate::control::{Applied, Command, ReloadReport};
-use crate::faults::Input;
 use crate::logic::builds::{Builds, Digest, Standing};
 use crate::logic::clock::ClockWatch;
 use crate::logic::reload::{Change, Listing, Planner};
 use crate::plugin::{Engine, LoadError, Plugin};
-use crate::plugins_dir;
 use crate::provider::Provider;
-use crate::registry::Registry;
+use crate::status::control::{Applied, Command, ReloadReport};
 use crate::status::{ConfigStatus, Status};
 use crate::store::wall_clock;
 use crate::transport::OriginLimits;
@@ -364,7 +364,7 @@ impl Supervisor {
             }
         }
         let directory = self.config.plugins_dir.clone();
-        match plugins_dir::scan(&directory) {
+        match directory::scan(&directory) {
             Ok(listing) => {
                 if self.errors.remove(&directory).is_some() {
                     tracing::info!(path = %directory.display(), "plugins_dir can be read again");
@@ -418,7 +418,7 @@ impl Supervisor {
     /// Whether it is about a plugin, and whether something is to be done now. A plugin's time comes once it is loaded.
     fn take_change(&mut self, change: &Change) -> (bool, bool) {
         let (Change::Load(name) | Change::Reload(name) | Change::Unload(name)) = change;
-        let Some((stem, is_plugin)) = plugins_dir::stem(name) else { return (true, false) };
+        let Some((stem, is_plugin)) = directory::stem(name) else { return (true, false) };
         let gone = matches!(change, Change::Unload(_));
         let needs = match (is_plugin, gone) {
             (true, false) => {
@@ -576,6 +576,6 @@ impl Supervisor {
 
 /// The main configuration and its grants as a listing.
 pub(crate) fn config_listing(path: &Path, grants: &Path) -> Listing {
-    let entry = |path: &Path| Some((path.to_string_lossy().into_owned(), plugins_dir::stamp_of(path)?));
+    let entry = |path: &Path| Some((path.to_string_lossy().into_owned(), directory::stamp_of(path)?));
     [path, grants].into_iter().filter_map(entry).collect()
 }
