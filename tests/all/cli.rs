@@ -694,7 +694,7 @@ fn build_puts_components_into_a_directory() {
     assert_eq!(names, expected);
     let made = std::fs::read(out.join(built.file_name().expect("a file"))).expect("it was listed");
     assert_eq!(made, feedgate::plugin::componentize(&bytes_of("kraken")).expect("it is a good one"));
-    assert!(ended.out.contains(&feedgate::plugin::Digest::of(&made).to_string()), "{ended:?}");
+    assert!(ended.out.contains(&feedgate::plugin::digest_of(&made).to_string()), "{ended:?}");
     call(&["plugin", "build", path(place.path())]).fails(2, &["no cargo package or workspace"]);
 }
 

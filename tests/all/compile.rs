@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use feedgate::contract::limits::PluginLimits;
 use feedgate::daemon::{ConfigSource, Daemon, Options};
-use feedgate::plugin::{Compiler, Digest, Engine, Plugin, PluginLimits, componentize};
+use feedgate::plugin::{Compiler, Engine, Plugin, componentize, digest_of};
 use feedgate::status::PluginStatus;
 use feedgate::store::state_dir::StateDir;
 use feedgate::store::{Reading, State};
@@ -71,7 +72,7 @@ fn load(engine: &Engine, bytes: &[u8]) -> Result<Plugin, String> {
 
 /// The one file that an engine has kept for these bytes.
 fn kept(directory: &Path, bytes: &[u8]) -> PathBuf {
-    let digest = Digest::of(bytes).to_string();
+    let digest = digest_of(bytes).to_string();
     let files = std::fs::read_dir(directory.join("compiled")).expect("it was made").flatten();
     let mut files = files.filter(|file| file.file_name().to_string_lossy().starts_with(&digest));
     let file = files.next().expect("it was kept").path();
@@ -283,7 +284,7 @@ fn what_was_compiled_once_is_loaded_without_a_child() {
     // Nobody holds it in memory now.
     drop(first);
     let again = load(&started(directory.path(), nowhere()), &bytes).expect("it was kept");
-    assert_eq!((again.description(), again.fit(), again.digest()), (&description, &fit, Digest::of(&bytes)));
+    assert_eq!((again.description(), again.fit(), again.digest()), (&description, &fit, digest_of(&bytes)));
     // Another file is another matter.
     assert!(load(&started(directory.path(), nowhere()), &marked("not kept")).is_err());
 }

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 
 use feedgate::authoring::build;
 use feedgate::builds::replay;
-use feedgate::plugin::{Engine, PluginLimits};
+use feedgate::contract::limits::PluginLimits;
+use feedgate::plugin::Engine;
 
 use crate::support::{bytes_of, root};
 

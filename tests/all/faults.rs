@@ -6,8 +6,9 @@
 use std::io::Write as _;
 
 use feedgate::contract::codec::{Context, Incoming, OpenCodec, Subscription, WebSocketCodec};
+use feedgate::contract::limits::PluginLimits;
 use feedgate::contract::observation::Key;
-use feedgate::plugin::{Compiler, Engine, PluginLimits};
+use feedgate::plugin::{Compiler, Engine};
 use feedgate::store::State;
 use feedgate_tests::{Message, Reply, Request, Response, ScriptedHttp, ScriptedWs};
 use futures_util::FutureExt;

@@ -66,7 +66,7 @@ impl Fuzz {
             }
             let started = Instant::now();
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(&input))) {
-                let name = feedgate::plugin::Digest::of(&input).to_string();
+                let name = feedgate::plugin::digest_of(&input).to_string();
                 let file = self.corpus().join(&name[..16]);
                 std::fs::create_dir_all(self.corpus()).expect("writable");
                 std::fs::write(&file, &input).expect("writable");

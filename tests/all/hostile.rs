@@ -2,8 +2,9 @@
 //! words, and nobody else notices. What a decent compiler would write stands in `faults`, what is no plugin in `misfits`.
 
 use feedgate::contract::codec::{Context, HttpCodec, Incoming, OpenCodec, Response, Subscription, WebSocketCodec};
+use feedgate::contract::limits::PluginLimits;
 use feedgate::contract::observation::Key;
-use feedgate::plugin::{Compiler, Engine, PluginLimits};
+use feedgate::plugin::{Compiler, Engine};
 use feedgate::store::State;
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! Files that are no plugins of this host: each is refused in words that say what is wrong.
 
-use feedgate::plugin::{Compiler, Engine, Plugin, PluginLimits};
+use feedgate::contract::limits::PluginLimits;
+use feedgate::plugin::{Compiler, Engine, Plugin};
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
 use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
 

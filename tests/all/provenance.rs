@@ -1,6 +1,6 @@
 //! Who vouches for a plugin: keys made, files signed and checked by the command, and a daemon that loads nothing else.
 
-use feedgate::plugin::Digest;
+use feedgate::plugin::digest_of;
 use feedgate::status::PluginStatus;
 use feedgate::status::control::BuildCommand;
 
@@ -86,7 +86,7 @@ async fn a_host_that_wants_signatures_loads_nothing_else() {
     running.value("static", "BTC/USD", "65000.10").await;
     assert_eq!(listed(&running, "static").error, "");
     // Another content under the old signature: refused, and the one before goes on.
-    let good = Digest::of(&bytes_of("static")).to_string();
+    let good = digest_of(&bytes_of("static")).to_string();
     running.drop_file("static.wasm", &changed());
     running.until("it is refused", |_| listed(&running, "static").error.contains("changed after it was signed")).await;
     assert_eq!(listed(&running, "static").loaded.expect("the old one").digest, good);
@@ -97,7 +97,7 @@ async fn a_host_that_wants_signatures_loads_nothing_else() {
     running.until("the old one runs", |status| status.provider("static").info().plugin_digest == good).await;
     assert!(listed(&running, "static").error.contains("changed after it was signed"));
     sign().await;
-    let next = Digest::of(&changed()).to_string();
+    let next = digest_of(&changed()).to_string();
     running.until("it runs", |status| status.provider("static").info().plugin_digest == next).await;
     running.stop().await;
 }
@@ -106,7 +106,7 @@ async fn a_host_that_wants_signatures_loads_nothing_else() {
 async fn a_digest_that_is_written_is_the_only_one() {
     plugin("static");
     let config = |digest: &str| format!("[provider.static]\n[plugin.static]\nsha256 = \"{digest}\"\n");
-    let (good, next) = (Digest::of(&bytes_of("static")).to_string(), Digest::of(&changed()).to_string());
+    let (good, next) = (digest_of(&bytes_of("static")).to_string(), digest_of(&changed()).to_string());
     let running = Running::start(&config(&next), &["static"]).await;
     let wanted = |digest: &str| format!("the configuration wants {digest}");
     running.until("refused", |_| listed(&running, "static").error.contains(&wanted(&next))).await;
@@ -126,9 +126,9 @@ async fn a_digest_that_is_written_is_the_only_one() {
 async fn the_first_of_a_name_is_pinned_until_the_operator_pins_another() {
     let config = "[plugins]\nrequire = \"pin\"\n[provider.static]\n";
     let running = Running::start(config, &["static"]).await;
-    let first = Digest::of(&bytes_of("static")).to_string();
+    let first = digest_of(&bytes_of("static")).to_string();
     running.until("it is pinned", |_| listed(&running, "static").pinned.as_ref() == Some(&first)).await;
-    let other = Digest::of(&changed()).to_string();
+    let other = digest_of(&changed()).to_string();
     running.drop_file("static.wasm", &changed());
     let error = |running: &Running| listed(running, "static").error;
     running.until("it is not trusted", |_| error(&running).contains("is pinned; `feedgate plugin pin")).await;

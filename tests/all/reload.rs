@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use feedgate::daemon::{ConfigSource, Daemon};
-use feedgate::plugin::{Digest, componentize};
+use feedgate::plugin::componentize;
+use feedgate::plugin::digest_of;
 use feedgate::status::{PluginStatus, ProviderState};
 use feedgate::store::State;
 use feedgate_tests::{Kind, Options, Venue};
@@ -49,7 +50,7 @@ pub fn build(name: &str, note: &str) -> Vec<u8> {
 }
 
 pub fn digest(bytes: &[u8]) -> String {
-    Digest::of(bytes).to_string()
+    digest_of(bytes).to_string()
 }
 
 pub fn listed(running: &Running, stem: &str) -> Option<PluginStatus> {

@@ -8,8 +8,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use feedgate::authoring::build;
+use feedgate::contract::limits::PluginLimits;
 use feedgate::daemon::{self, ConfigSource, Daemon};
-use feedgate::plugin::{Compiler, Engine, Plugin, PluginLimits};
+use feedgate::plugin::{Compiler, Engine, Plugin};
 use feedgate::status::Status;
 use feedgate::store::{Reading, State};
 use feedgate_tests::{Kind, Options, Venue};

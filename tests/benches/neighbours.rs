@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use feedgate::authoring::build;
 use feedgate::contract::codec::{Context, Incoming, OpenCodec, Subscription, WebSocketCodec};
+use feedgate::contract::limits::PluginLimits;
 use feedgate::contract::observation::{Key, Value};
 use feedgate::daemon::{ConfigSource, Daemon, Options};
-use feedgate::plugin::{Compiler, Engine, PluginLimits};
+use feedgate::plugin::{Compiler, Engine};
 use feedgate::status::Status;
 use feedgate_tests::ScriptedWs;
 use futures_util::FutureExt;

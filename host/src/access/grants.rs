@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 
 use crate::contract::description::{Description, Resources};
-use crate::plugin::PluginLimits;
+use crate::contract::limits::PluginLimits;
 
 /// What a plugin gets without being told.
 #[derive(Copy, Clone, PartialEq, Eq, Debug, Default, Deserialize)]

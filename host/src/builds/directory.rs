@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
+use crate::builds::file_error::FileError;
 use crate::builds::provenance::{MAX_SIGNATURES, Unproven};
 use crate::logic::reload::{Listing, Stamp};
 use crate::plugin::LoadError;
@@ -76,7 +77,7 @@ pub fn inside(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// As [`read`], of what lies in the directory. Never waits, as opening a pipe would.
-pub fn read_inside(path: &Path, max: usize) -> Result<Vec<u8>, LoadError> {
+pub fn read_inside(path: &Path, max: usize) -> Result<Vec<u8>, FileError> {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
@@ -103,7 +104,9 @@ pub fn read_signatures(plugin: &Path) -> Result<Option<Vec<u8>>, Unproven> {
     }
     match read_inside(&path, MAX_SIGNATURES) {
         Ok(signatures) => Ok(Some(signatures)),
-        Err(LoadError::TooLarge { .. }) => Err(Unproven::Signatures(format!("more than {} KiB", MAX_SIGNATURES >> 10))),
+        Err(FileError::Content(LoadError::TooLarge { .. })) => {
+            Err(Unproven::Signatures(format!("more than {} KiB", MAX_SIGNATURES >> 10)))
+        }
         Err(error) => Err(Unproven::Signatures(error.to_string())),
     }
 }
@@ -116,15 +119,17 @@ pub fn signatures_of(plugin: &Path) -> PathBuf {
 }
 
 /// A file's content, if it is no longer than `max` bytes.
-pub fn read(path: &Path, max: usize) -> Result<Vec<u8>, LoadError> {
+pub fn read(path: &Path, max: usize) -> Result<Vec<u8>, FileError> {
     read_opened(File::open(path), max)
 }
 
-fn read_opened(file: io::Result<File>, max: usize) -> Result<Vec<u8>, LoadError> {
-    let failed = |e: io::Error| LoadError::Read(e.to_string());
+fn read_opened(file: io::Result<File>, max: usize) -> Result<Vec<u8>, FileError> {
+    let failed = |e: io::Error| FileError::Read(e.to_string());
     let file = file.map_err(failed)?;
     let size = file.metadata().map_err(failed)?.len();
-    let too_large = |size: u64| LoadError::TooLarge { size: usize::try_from(size).unwrap_or(usize::MAX), max };
+    let too_large = |size: u64| -> FileError {
+        LoadError::TooLarge { size: usize::try_from(size).unwrap_or(usize::MAX), max }.into()
+    };
     if size > max as u64 {
         return Err(too_large(size));
     }

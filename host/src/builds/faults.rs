@@ -17,8 +17,9 @@ use serde::{Deserialize, Serialize};
 use crate::contract::codec::{
     CodecError, Context, Death, Frame, HttpCodec as _, Incoming, OpenCodec, Response, WebSocketCodec as _,
 };
+use crate::contract::digest::Digest;
 use crate::contract::observation::{Key, UnixNanos};
-use crate::logic::builds::{Digest, hex};
+
 use crate::logic::faults::{After, Faults};
 use crate::store::state_dir::StateDir;
 use crate::store::wall_clock;
@@ -127,12 +128,12 @@ struct ResponseRecord {
 }
 
 /// One file for each quarantined build, named after its digest.
-fn file_name(build: &Digest) -> String {
-    format!("{}.json", hex(build))
+fn file_name(build: Digest) -> String {
+    format!("{}.json", build)
 }
 
 /// Writes down what a build died of.
-pub(crate) fn keep(state: &StateDir, build: &Digest, faults: &[Fault]) -> io::Result<()> {
+pub(crate) fn keep(state: &StateDir, build: Digest, faults: &[Fault]) -> io::Result<()> {
     let record = |fault: &Fault| {
         let (frames, response) = match &fault.input {
             None => (None, None),
@@ -157,7 +158,7 @@ pub(crate) fn keep(state: &StateDir, build: &Digest, faults: &[Fault]) -> io::Re
 }
 
 /// What a build died of, as far as it was written down. The error is that the file is not as it was written.
-pub(crate) fn kept(state: &StateDir, build: &Digest) -> Result<Vec<Input>, String> {
+pub(crate) fn kept(state: &StateDir, build: Digest) -> Result<Vec<Input>, String> {
     let read = state.inside("faults").and_then(|faults| faults.read(&file_name(build), MAX_FILE));
     let Some(bytes) = read.map_err(|e| e.to_string())? else { return Ok(Vec::new()) };
     let records: Vec<Record> = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
@@ -333,8 +334,8 @@ mod tests {
     fn what_a_build_died_of_is_written_down_and_read_again() {
         let directory = tempfile::TempDir::new().expect("a temporary directory");
         let state = StateDir::open(directory.path()).expect("it is there");
-        let build = [7; 32];
-        assert_eq!(kept(&state, &build), Ok(Vec::new()));
+        let build = Digest::from([7; 32]);
+        assert_eq!(kept(&state, build), Ok(Vec::new()));
         let frames = Input::frames(&[Incoming::Text("a \"b\""), Incoming::Binary(&[0xff, 0])]);
         let response = Response { status: 200, headers: vec![("a".into(), "b".into())], body: b"{}".to_vec() };
         let response = Input::response(&[Key(3)], &response);
@@ -346,9 +347,9 @@ mod tests {
             input: input.clone(),
         };
         let faults = [fault(&frames), fault(&None), fault(&response)];
-        keep(&state, &build, &faults).expect("writable");
-        assert_eq!(kept(&state, &build), Ok([frames, response].into_iter().flatten().collect()));
-        state.inside("faults").and_then(|faults| faults.write(&file_name(&build), b"[{}]")).expect("writable");
-        assert!(kept(&state, &build).is_err());
+        keep(&state, build, &faults).expect("writable");
+        assert_eq!(kept(&state, build), Ok([frames, response].into_iter().flatten().collect()));
+        state.inside("faults").and_then(|faults| faults.write(&file_name(build), b"[{}]")).expect("writable");
+        assert!(kept(&state, build).is_err());
     }
 }

@@ -4,6 +4,7 @@
 //! Reads and writes files. Never opens a socket, and does not decide which build runs: that is `logic::builds`.
 
 pub mod directory;
+pub mod file_error;
 pub mod provenance;
 
 pub mod faults;

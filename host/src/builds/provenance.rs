@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use crate::plugin::Digest;
+use crate::contract::digest::Digest;
 
 /// Largest file of signatures that is read.
 pub const MAX_SIGNATURES: usize = 16 << 10;
@@ -216,11 +216,12 @@ impl fmt::Debug for SigningKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::digest_of;
 
     #[test]
     fn what_is_asked_is_what_is_needed() {
         let (ours, theirs) = (SigningKey::generate().expect("random").0, SigningKey::generate().expect("random").0);
-        let (good, other) = (Digest::of(b"good"), Digest::of(b"other"));
+        let (good, other) = (digest_of(b"good"), digest_of(b"other"));
         let signed = ours.sign(good, None);
         let both = theirs.sign(good, Some(signed.as_bytes()));
         let (foreign, moved) = (theirs.sign(good, None), ours.sign(other, None));
@@ -286,7 +287,7 @@ mod tests {
     #[test]
     fn several_keys_sign_one_file_and_none_signs_twice() {
         let (ours, theirs) = (SigningKey::generate().expect("random").0, SigningKey::generate().expect("random").0);
-        let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+        let (one, two) = (digest_of(b"one"), digest_of(b"two"));
         let mut text = ours.sign(one, None);
         for key in [&theirs, &ours, &theirs] {
             text = key.sign(one, Some(text.as_bytes()));

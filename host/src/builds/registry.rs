@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::builds::faults::{self, Fault, Input};
 use crate::builds::provenance::MAX_SIGNATURES;
+use crate::contract::digest::Digest;
 use crate::contract::observation::UnixNanos;
-use crate::logic::builds::{Build, Builds, Digest, Standing, hex};
+use crate::logic::builds::{Build, Builds, Standing};
 use crate::store::state_dir::StateDir;
 
 const FILE: &str = "builds.json";
@@ -79,7 +80,7 @@ impl Registry {
     }
 
     /// Keeps a build's file, and what vouches for it, for when the one in the plugins' directory is another.
-    pub(crate) fn keep(&self, digest: &Digest, bytes: &[u8], signatures: Option<&[u8]>) -> io::Result<()> {
+    pub(crate) fn keep(&self, digest: Digest, bytes: &[u8], signatures: Option<&[u8]>) -> io::Result<()> {
         let Some(builds) = &self.builds else { return Ok(()) };
         if let Some(signatures) = signatures {
             builds.write(&signatures_name(digest), signatures)?;
@@ -89,7 +90,7 @@ impl Registry {
     }
 
     /// What was kept to vouch for a build.
-    pub(crate) fn kept_signatures(&self, digest: &Digest) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn kept_signatures(&self, digest: Digest) -> io::Result<Option<Vec<u8>>> {
         match &self.builds {
             Some(builds) => builds.read(&signatures_name(digest), MAX_SIGNATURES as u64),
             None => Ok(None),
@@ -97,7 +98,7 @@ impl Registry {
     }
 
     /// A build's file as it was kept; whoever reads it compares its digest.
-    pub(crate) fn kept(&self, digest: &Digest, max: u64) -> io::Result<Option<Vec<u8>>> {
+    pub(crate) fn kept(&self, digest: Digest, max: u64) -> io::Result<Option<Vec<u8>>> {
         match &self.builds {
             Some(builds) => builds.read(&file_name(digest), max),
             None => Ok(None),
@@ -105,12 +106,12 @@ impl Registry {
     }
 
     /// Writes down what a build died of.
-    pub(crate) fn keep_faults(&self, digest: &Digest, faults: &[Fault]) -> io::Result<()> {
+    pub(crate) fn keep_faults(&self, digest: Digest, faults: &[Fault]) -> io::Result<()> {
         self.state.as_ref().map_or(Ok(()), |state| faults::keep(state, digest, faults))
     }
 
     /// What a build died of, as far as it was written down.
-    pub(crate) fn kept_faults(&self, digest: &Digest) -> Result<Vec<Input>, String> {
+    pub(crate) fn kept_faults(&self, digest: Digest) -> Result<Vec<Input>, String> {
         self.state.as_ref().map_or(Ok(Vec::new()), |state| faults::kept(state, digest))
     }
 
@@ -118,7 +119,8 @@ impl Registry {
     fn forget_files(&self, plugins: &BTreeMap<String, Builds>) -> io::Result<()> {
         let Some(directory) = &self.builds else { return Ok(()) };
         let digests = plugins.values().flat_map(|builds| builds.all().iter().map(|build| &build.digest));
-        let known: BTreeSet<String> = digests.flat_map(|digest| [file_name(digest), signatures_name(digest)]).collect();
+        let known: BTreeSet<String> =
+            digests.flat_map(|digest| [file_name(*digest), signatures_name(*digest)]).collect();
         for name in directory.list()? {
             if !known.contains(&name) {
                 directory.remove(&name)?;
@@ -134,7 +136,7 @@ impl Registry {
 impl Plugin {
     fn of(builds: &Builds) -> Self {
         let record = |build: &Build| Record {
-            digest: hex(&build.digest),
+            digest: build.digest.to_string(),
             version: build.version.clone(),
             standing: build.standing.as_str().to_owned(),
             reason: build.reason.clone(),
@@ -142,7 +144,10 @@ impl Plugin {
             strikes: build.strikes,
             faults: build.faults,
         };
-        Self { pinned: builds.pinned().map(|digest| hex(&digest)), builds: builds.all().iter().map(record).collect() }
+        Self {
+            pinned: builds.pinned().map(|digest| digest.to_string()),
+            builds: builds.all().iter().map(record).collect(),
+        }
     }
 
     fn known(self) -> Result<Builds, String> {
@@ -164,15 +169,15 @@ impl Plugin {
 }
 
 fn digest(text: &str) -> Result<Digest, String> {
-    text.parse().map(crate::plugin::Digest::bytes).map_err(|why: &str| format!("{text:?}: {why}"))
+    text.parse().map_err(|why: &str| format!("{text:?}: {why}"))
 }
 
-fn signatures_name(digest: &Digest) -> String {
-    format!("{}.wasm.sig", hex(digest))
+fn signatures_name(digest: Digest) -> String {
+    format!("{}.wasm.sig", digest)
 }
 
-fn file_name(digest: &Digest) -> String {
-    format!("{}.wasm", hex(digest))
+fn file_name(digest: Digest) -> String {
+    format!("{}.wasm", digest)
 }
 
 #[cfg(test)]
@@ -187,20 +192,23 @@ mod tests {
         assert_eq!(registry.load(), Ok(BTreeMap::new()));
         let mut builds = Builds::default();
         for number in 1..=3 {
-            builds.handle_file([number; 32], "1.2.3", UnixNanos(i64::from(number)));
-            registry.keep(&[number; 32], &[number], Some(b"signed")).expect("writable");
+            builds.handle_file(Digest::from([number; 32]), "1.2.3", UnixNanos(i64::from(number)));
+            registry.keep(Digest::from([number; 32]), &[number], Some(b"signed")).expect("writable");
         }
-        builds.handle_quarantine([3; 32], "it \"died\"\n", UnixNanos(9));
+        builds.handle_quarantine(Digest::from([3; 32]), "it \"died\"\n", UnixNanos(9));
         builds.pin(Some("0202"), UnixNanos(10)).expect("it is known");
-        registry.keep(&[7; 32], b"of nobody", None).expect("writable");
+        registry.keep(Digest::from([7; 32]), b"of nobody", None).expect("writable");
         let all = BTreeMap::from([("venue".to_owned(), builds.clone())]);
         registry.save(&all).expect("writable");
         let known = registry.load().expect("just written");
         let venue = known.get("venue").expect("it was saved");
         assert_eq!((venue.all(), venue.pinned()), (builds.all(), builds.pinned()));
-        assert_eq!(registry.kept(&[2; 32], 10).expect("readable"), Some(vec![2]));
-        assert_eq!(registry.kept_signatures(&[2; 32]).expect("readable").as_deref(), Some(b"signed".as_slice()));
-        assert_eq!(registry.kept(&[7; 32], 10).expect("readable"), None);
+        assert_eq!(registry.kept(Digest::from([2; 32]), 10).expect("readable"), Some(vec![2]));
+        assert_eq!(
+            registry.kept_signatures(Digest::from([2; 32])).expect("readable").as_deref(),
+            Some(b"signed".as_slice())
+        );
+        assert_eq!(registry.kept(Digest::from([7; 32]), 10).expect("readable"), None);
 
         for broken in ["", "{", "[]", r#"{"a":{"pinned":"zz","builds":[]}}"#, r#"{"a":{"pinned":null}}"#] {
             state.write(FILE, broken.as_bytes()).expect("writable");

@@ -10,10 +10,11 @@ use serde_json::json;
 use super::fail;
 use crate::access::grants::{self, Asks};
 use crate::builds::directory;
+use crate::builds::file_error::FileError;
 use crate::builds::provenance;
 use crate::config::{Config, Loaded, ProviderConfig};
 use crate::contract::codec::OpenCodec;
-use crate::plugin::{Compiler, Digest, Engine, Plugin};
+use crate::plugin::{Compiler, Engine, Plugin, digest_of};
 use crate::provider::Provider;
 use crate::status::Status;
 
@@ -51,10 +52,10 @@ fn checked(path: &Path, json: bool) -> ExitCode {
             let admitted = read.and_then(|bytes| {
                 let signatures = directory::read_signatures(&file)?;
                 let policy = &config.plugins;
-                let (digest, written) = (Digest::of(&bytes), policy.sha256(stem));
+                let (digest, written) = (digest_of(&bytes), policy.sha256(stem));
                 // What the daemon remembers is not asked here.
                 provenance::check(&policy.provenance, digest, written, None, signatures.as_deref())?;
-                engine.load_blocking(&bytes)
+                engine.load_blocking(&bytes).map_err(FileError::Content)
             });
             let granted = admitted.map_err(|error| error.to_string()).and_then(|plugin| {
                 let (asks, grant) = (Asks::of(plugin.description(), engine.limits()), config.plugins.grant(stem));

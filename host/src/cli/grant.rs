@@ -8,7 +8,7 @@ use super::plugin::load;
 use crate::access::grants::Asks;
 use crate::builds::directory;
 use crate::config::plugins::parse_grants;
-use crate::plugin::PluginLimits;
+use crate::contract::limits::PluginLimits;
 
 /// Prints the section for the main configuration, or puts one into a file of grants, in place of what stood there for
 /// this plugin.

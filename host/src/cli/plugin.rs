@@ -10,8 +10,9 @@ use super::fail;
 use crate::authoring::build;
 use crate::builds::{directory, replay};
 use crate::contract::description::{Bucket, Description, Scope};
+use crate::contract::limits::PluginLimits;
 use crate::contract::observation::ValueKind;
-use crate::plugin::{Compiler, Digest, Engine, LoadError, Plugin, PluginLimits, componentize};
+use crate::plugin::{Compiler, Engine, LoadError, Plugin, componentize, digest_of};
 
 /// Builds, makes components of what came out, and moves each into place when it is whole.
 pub fn build(directory: &Path, out: &Path) -> ExitCode {
@@ -40,7 +41,7 @@ pub fn install(file: &Path, out: &Path) -> Result<String, String> {
     let target = out.join(name);
     std::fs::write(&hidden, &component).map_err(|e| e.to_string())?;
     std::fs::rename(&hidden, &target).map_err(|e| e.to_string())?;
-    Ok(format!("{}  {} KiB  sha256 {}", target.display(), component.len() >> 10, Digest::of(&component)))
+    Ok(format!("{}  {} KiB  sha256 {}", target.display(), component.len() >> 10, digest_of(&component)))
 }
 
 /// For a person who looks at one file: it may use what it asks for.
@@ -52,8 +53,8 @@ fn load_into(engine: Engine, file: &Path) -> Result<(Engine, Plugin), String> {
     let read = directory::read(file, engine.limits().max_file_bytes);
     let loaded = std::thread::scope(|scope| {
         // A thread of the runtime may not enter another one.
-        let load = scope.spawn(|| read.and_then(|bytes| engine.load_blocking(&bytes)));
-        load.join().unwrap_or_else(|_| Err(LoadError::Compile("loading it ended in a panic".to_owned())))
+        let load = scope.spawn(|| read.and_then(|bytes| Ok(engine.load_blocking(&bytes)?)));
+        load.join().unwrap_or_else(|_| Err(LoadError::Compile("loading it ended in a panic".to_owned()).into()))
     });
     match loaded {
         Ok(plugin) => {
@@ -111,7 +112,8 @@ fn report(plugin: &Plugin) -> Json {
         "resources": description.resources.each().into_iter()
             .filter_map(|(name, asked)| Some(format!("{name} = {}", asked?))).collect::<Vec<_>>(),
         "limits": limits(description),
-        "settings_schema": description.settings_schema,
+        // That it is JSON was checked when it was described.
+        "settings_schema": serde_json::from_str::<Json>(&description.settings_schema).unwrap_or_default(),
     })
 }
 

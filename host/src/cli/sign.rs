@@ -8,8 +8,11 @@ use zeroize::Zeroizing;
 
 use super::fail;
 use crate::builds::directory::{read, read_signatures, signatures_of};
+use crate::builds::file_error::FileError;
 use crate::builds::provenance::{PublicKey, SigningKey};
-use crate::plugin::{Digest, LoadError, PluginLimits};
+use crate::contract::digest::Digest;
+use crate::contract::limits::PluginLimits;
+use crate::plugin::{LoadError, digest_of};
 
 /// Far beyond any key.
 const MAX_KEY: usize = 64 << 10;
@@ -41,7 +44,9 @@ pub fn keygen(file: &Path) -> ExitCode {
 pub fn sign(key: &Path, plugins: &[std::path::PathBuf]) -> ExitCode {
     let pem = match read(key, MAX_KEY) {
         Ok(pem) => Zeroizing::new(pem),
-        Err(LoadError::TooLarge { .. }) => return fail(&format!("{}: longer than any key", key.display())),
+        Err(FileError::Content(LoadError::TooLarge { .. })) => {
+            return fail(&format!("{}: longer than any key", key.display()));
+        }
         Err(error) => return fail(&format!("{}: {error}", key.display())),
     };
     let key = match SigningKey::from_pem(&pem) {
@@ -59,7 +64,7 @@ pub fn sign(key: &Path, plugins: &[std::path::PathBuf]) -> ExitCode {
 
 fn sign_one(key: &SigningKey, plugin: &Path) -> Result<Digest, String> {
     let bytes = read(plugin, PluginLimits::default().max_file_bytes).map_err(|error| error.to_string())?;
-    let digest = Digest::of(&bytes);
+    let digest = digest_of(&bytes);
     let known = read_signatures(plugin).map_err(|error| error.to_string())?;
     let signatures = signatures_of(plugin);
     // A daemon that watches the directory never sees half of it.
@@ -80,7 +85,7 @@ pub fn verify(key: &str, plugin: &Path) -> ExitCode {
         Ok(bytes) => bytes,
         Err(error) => return fail(&format!("{}: {error}", plugin.display())),
     };
-    let digest = Digest::of(&bytes);
+    let digest = digest_of(&bytes);
     match read_signatures(plugin) {
         Err(error) => fail(&format!("{}: {error}", plugin.display())),
         Ok(Some(signatures)) if key.signed_one_of(digest, &signatures) => {

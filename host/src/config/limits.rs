@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::source::{ConfigError, Source};
-use crate::plugin::PluginLimits;
+use crate::contract::limits::PluginLimits;
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]

@@ -15,7 +15,7 @@ use self::limits::{RawPluginLimits, plugin_limits};
 use self::plugins::{RawPlugin, RawPlugins, plugins};
 use self::provider::{RawProvider, provider};
 use self::source::{Section, Source, read};
-use crate::plugin::PluginLimits;
+use crate::contract::limits::PluginLimits;
 
 mod api;
 pub(crate) mod last_good;

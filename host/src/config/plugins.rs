@@ -12,8 +12,8 @@ use super::source::{ConfigError, Source, read};
 use crate::access::grants::{self, Asks};
 use crate::builds::provenance::{self, PublicKey, Require};
 use crate::contract::description::Resources;
+use crate::contract::digest::Digest;
 use crate::contract::origin::Origin;
-use crate::plugin::Digest;
 
 /// What holds for plugins, whichever providers use them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

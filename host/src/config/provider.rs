@@ -12,11 +12,11 @@ use super::secret::{RawSecret, SecretSource};
 use super::source::{ConfigError, Source, read};
 use crate::access::proxy::Proxy;
 use crate::contract::description::{Bucket, Limited, Scope};
+use crate::contract::limits::DialLimits;
 use crate::contract::observation::PlausibleTimes;
 use crate::contract::origin::Origin;
 use crate::logic::backoff::BackoffConfig;
 use crate::logic::rotation::Window;
-use crate::transport::DialLimits;
 
 /// One provider.
 #[derive(Clone, PartialEq, Debug)]

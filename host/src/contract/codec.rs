@@ -165,57 +165,67 @@ pub struct PlannedRequest {
 }
 
 /// What a plugin answered in place of a result; its instance is fine.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    #[error("ids refused: {}", Rejections(.0))]
     Rejected(Vec<Rejection>),
-    #[error("malformed payload: {0}")]
     Malformed(String),
-    #[error("venue unavailable: {0}")]
     Unavailable(String),
-    #[error("rate limited by the venue: {reason}")]
     RateLimited { wait: Option<Duration>, reason: String },
 }
 
-struct Rejections<'a>(&'a [Rejection]);
-
-impl fmt::Display for Rejections<'_> {
+impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, rejection) in self.0.iter().enumerate() {
-            write!(f, "{}key {}: {}", if n == 0 { "" } else { ", " }, rejection.key.0, rejection.reason)?;
+        match self {
+            Self::Rejected(rejections) => {
+                f.write_str("ids refused: ")?;
+                for (n, rejection) in rejections.iter().enumerate() {
+                    write!(f, "{}key {}: {}", if n == 0 { "" } else { ", " }, rejection.key.0, rejection.reason)?;
+                }
+                Ok(())
+            }
+            Self::Malformed(why) => write!(f, "malformed payload: {why}"),
+            Self::Unavailable(why) => write!(f, "venue unavailable: {why}"),
+            Self::RateLimited { reason, .. } => write!(f, "rate limited by the venue: {reason}"),
         }
-        Ok(())
     }
 }
 
+impl std::error::Error for Refusal {}
+
 /// Why an instance is gone. Its connection or poller goes with it, and nothing else.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Death {
-    #[error("trap: {0}")]
     Trap(String),
-    #[error("spent its time budget of {} ms (knob: plugin_limits.{knob})", .budget.as_millis())]
     Deadline { budget: Duration, knob: &'static str },
-    #[error("wanted more than {limit} (knob: plugin_limits.{knob})")]
     Memory { limit: String, knob: &'static str },
-    #[error("call stack exhausted")]
     StackOverflow,
-    #[error("result over the limit: {0} (knob: plugin_limits.max_result_kib)")]
     ResultTooLarge(String),
-    #[error("broke the contract: {0}")]
     BadResult(String),
-    #[error("settings refused{}: {why}", Field(.field))]
     Settings { field: String, why: String },
-    #[error("could not be instantiated: {0}")]
     Instantiate(String),
 }
 
-struct Field<'a>(&'a str);
-
-impl fmt::Display for Field<'_> {
+impl fmt::Display for Death {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() { Ok(()) } else { write!(f, " at `{}`", self.0) }
+        match self {
+            Self::Trap(why) => write!(f, "trap: {why}"),
+            Self::Deadline { budget, knob } => {
+                write!(f, "spent its time budget of {} ms (knob: plugin_limits.{knob})", budget.as_millis())
+            }
+            Self::Memory { limit, knob } => write!(f, "wanted more than {limit} (knob: plugin_limits.{knob})"),
+            Self::StackOverflow => f.write_str("call stack exhausted"),
+            Self::ResultTooLarge(what) => {
+                write!(f, "result over the limit: {what} (knob: plugin_limits.max_result_kib)")
+            }
+            Self::BadResult(why) => write!(f, "broke the contract: {why}"),
+            Self::Settings { field, why } if field.is_empty() => write!(f, "settings refused: {why}"),
+            Self::Settings { field, why } => write!(f, "settings refused at `{field}`: {why}"),
+            Self::Instantiate(why) => write!(f, "could not be instantiated: {why}"),
+        }
     }
 }
+
+impl std::error::Error for Death {}
 
 impl Death {
     /// The bounded word for metrics.
@@ -234,12 +244,33 @@ impl Death {
 }
 
 /// Why a call gave no result.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CodecError {
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    #[error("plugin died: {0}")]
-    Dead(#[from] Death),
+    Refused(Refusal),
+    Dead(Death),
+}
+
+impl fmt::Display for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Dead(death) => write!(f, "plugin died: {death}"),
+        }
+    }
+}
+
+impl std::error::Error for CodecError {}
+
+impl From<Refusal> for CodecError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Death> for CodecError {
+    fn from(death: Death) -> Self {
+        Self::Dead(death)
+    }
 }
 
 /// Makes codecs: one configured plugin.

@@ -133,7 +133,8 @@ pub struct Description {
     pub mirrors: Vec<(Origin, Vec<Origin>)>,
     pub values: Vec<ValueKind>,
     pub default_ids: Vec<String>,
-    pub settings_schema: serde_json::Value,
+    /// A JSON Schema, as text.
+    pub settings_schema: String,
     pub secrets: Vec<SecretRequest>,
     pub resources: Resources,
     pub buckets: Vec<Bucket>,

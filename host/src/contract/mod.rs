@@ -6,4 +6,6 @@ pub mod observation;
 
 pub mod codec;
 pub mod description;
+pub mod digest;
+pub mod limits;
 pub mod origin;

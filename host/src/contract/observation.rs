@@ -26,30 +26,38 @@ pub struct UnixNanos(pub i64);
 impl UnixNanos {
     /// RFC 3339 in UTC, with 0, 3, 6 or 9 fractional digits: the fewest that are exact.
     pub fn to_rfc3339(self) -> String {
-        let time = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0))
-            .expect("every i64 of nanoseconds lies between the years 1677 and 2262");
-        let nanos = time.nanosecond();
-        let fraction = match nanos {
+        let seconds = self.0.div_euclid(1_000_000_000);
+        let fraction = match self.0.rem_euclid(1_000_000_000) {
             0 => String::new(),
             n if n % 1_000_000 == 0 => format!(".{:03}", n / 1_000_000),
             n if n % 1_000 == 0 => format!(".{:06}", n / 1_000),
             n => format!(".{n:09}"),
         };
-        format!(
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}{fraction}Z",
-            time.year(),
-            u8::from(time.month()),
-            time.day(),
-            time.hour(),
-            time.minute(),
-            time.second(),
-        )
+        let (year, month, day) = civil_date(seconds.div_euclid(86_400));
+        let of_day = seconds.rem_euclid(86_400);
+        let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
     }
 
     /// The distance from `earlier` in nanoseconds, 0 if `earlier` is later.
     pub fn since(self, earlier: Self) -> u64 {
         u64::try_from(i128::from(self.0) - i128::from(earlier.0)).unwrap_or(0)
     }
+}
+
+/// Year, month and day, so many days after 1970-01-01. Years begin in March here, so that a leap day is the last of its
+/// year, and repeat after 400 of them, which are 146,097 days.
+fn civil_date(days: i64) -> (i64, i64, i64) {
+    // Since 0000-03-01.
+    let days = days + 719_468;
+    let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    // Months from March on are 31, 30, 31, 30, 31 days long, over and over.
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + i64::from(month <= 2), month, day)
 }
 
 /// An exact decimal: sign, up to 256 bits of coefficient, and a power of ten. Trailing zeros are kept, so a price
@@ -62,15 +70,24 @@ pub struct Decimal {
 }
 
 /// Why a literal is not a decimal.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DecimalError {
-    #[error("not a finite decimal number")]
     NotANumber,
-    #[error("more digits than 256 bits hold")]
     TooLong,
-    #[error("exponent beyond ±{}", Decimal::MAX_EXPONENT)]
     Exponent,
 }
+
+impl fmt::Display for DecimalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotANumber => f.write_str("not a finite decimal number"),
+            Self::TooLong => f.write_str("more digits than 256 bits hold"),
+            Self::Exponent => write!(f, "exponent beyond ±{}", Decimal::MAX_EXPONENT),
+        }
+    }
+}
+
+impl std::error::Error for DecimalError {}
 
 impl Decimal {
     /// The largest power of ten, either way. It bounds the length of the printed form.
@@ -319,6 +336,13 @@ mod tests {
             (1_786_309_548_228_000_000, "2026-08-09T21:05:48.228Z"),
             (1_786_309_548_228_568_804, "2026-08-09T21:05:48.228568804Z"),
             (1_786_309_548_228_568_000, "2026-08-09T21:05:48.228568Z"),
+            (951_782_400_000_000_000, "2000-02-29T00:00:00Z"),
+            (951_868_799_999_999_999, "2000-02-29T23:59:59.999999999Z"),
+            (4_107_542_400_000_000_000, "2100-03-01T00:00:00Z"),
+            (1_735_689_599_000_000_000, "2024-12-31T23:59:59Z"),
+            (-1, "1969-12-31T23:59:59.999999999Z"),
+            (i64::MIN, "1677-09-21T00:12:43.145224192Z"),
+            (i64::MAX, "2262-04-11T23:47:16.854775807Z"),
         ] {
             assert_eq!(UnixNanos(nanos).to_rfc3339(), text);
         }

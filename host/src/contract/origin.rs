@@ -52,23 +52,40 @@ pub struct Origin {
 }
 
 /// Why a URL or an address is refused.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Forbidden {
-    #[error("{0} is not an absolute URL")]
     NotAUrl(String),
-    #[error("scheme {0:?} is not one of http, https, ws, wss")]
     Scheme(String),
-    #[error("a URL must not carry credentials; use a secret in a header")]
     Credentials,
-    #[error("an origin is scheme, host and port; {0:?} has more")]
     NotAnOrigin(String),
-    #[error("origin {origin} is not granted; granted are: {granted} (add it to the provider's allow_origins)")]
     NotGranted { origin: Origin, granted: String },
-    #[error("origin {0} is not encrypted (add it to the provider's allow_origins to allow that)")]
     Plain(Origin),
-    #[error("{host} is at {address}, which is not a public address (add its origin to the provider's allow_origins)")]
     PrivateAddress { host: String, address: IpAddr },
 }
+
+impl fmt::Display for Forbidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAUrl(text) => write!(f, "{text} is not an absolute URL"),
+            Self::Scheme(scheme) => write!(f, "scheme {scheme:?} is not one of http, https, ws, wss"),
+            Self::Credentials => f.write_str("a URL must not carry credentials; use a secret in a header"),
+            Self::NotAnOrigin(text) => write!(f, "an origin is scheme, host and port; {text:?} has more"),
+            Self::NotGranted { origin, granted } => write!(
+                f,
+                "origin {origin} is not granted; granted are: {granted} (add it to the provider's allow_origins)"
+            ),
+            Self::Plain(origin) => {
+                write!(f, "origin {origin} is not encrypted (add it to the provider's allow_origins to allow that)")
+            }
+            Self::PrivateAddress { host, address } => write!(
+                f,
+                "{host} is at {address}, which is not a public address (add its origin to the provider's allow_origins)"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Forbidden {}
 
 impl Origin {
     /// `wss://stream.binance.com:9443`: no path, query, credentials or fragment. The scheme's own port may be left

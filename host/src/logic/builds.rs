@@ -7,10 +7,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::contract::digest::Digest;
 use crate::contract::observation::UnixNanos;
-
-/// The sha256 of a build's file.
-pub type Digest = [u8; 32];
 
 /// So many builds of one name are remembered.
 const MEMORY: usize = 16;
@@ -268,7 +266,7 @@ impl Builds {
     pub fn release(&mut self, digits: Option<&str>, now: UnixNanos) -> Result<Digest, Unmet> {
         let digest = self.find(digits, self.file)?;
         match self.get(digest).map(|build| build.standing) {
-            Some(Standing::Trial | Standing::Good) | None => Err(Unmet::NotHeld(short(&digest))),
+            Some(Standing::Trial | Standing::Good) | None => Err(Unmet::NotHeld(digest.short())),
             Some(_) => {
                 self.set(digest, Standing::New, "", now);
                 self.change(digest, |build| build.strikes = 0);
@@ -308,7 +306,7 @@ impl Builds {
         let Some(digits) = digits else {
             return otherwise.ok_or_else(|| Unmet::Unknown("that runs".to_owned()));
         };
-        let mut found = self.builds.iter().filter(|build| hex(&build.digest).starts_with(digits));
+        let mut found = self.builds.iter().filter(|build| build.digest.to_string().starts_with(digits));
         match (found.next(), found.next()) {
             (Some(build), None) => Ok(build.digest),
             (Some(_), Some(_)) => Err(Unmet::Ambiguous(digits.to_owned())),
@@ -345,18 +343,6 @@ impl Builds {
     }
 }
 
-/// In lower-case digits.
-pub fn hex(digest: &Digest) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
-}
-
-/// Enough digits for people.
-pub fn short(digest: &Digest) -> String {
-    hex(digest)[..12].to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::chance::Chance;
@@ -366,7 +352,7 @@ mod tests {
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
         digest[8] = number as u8;
-        digest
+        digest.into()
     }
 
     fn at(seconds: i64) -> UnixNanos {
@@ -383,7 +369,7 @@ mod tests {
         for (step, expected) in steps {
             let (what, number) = step.split_once(' ').unwrap_or((step, ""));
             let named = number.parse().ok().map(digest);
-            let digits = named.map(|digest| hex(&digest)[..20].to_owned());
+            let digits = named.map(|digest| digest.to_string()[..20].to_owned());
             let build = named.unwrap_or_default();
             now += 1;
             let time = at(now);
@@ -410,8 +396,8 @@ mod tests {
                 "untrusted" => builds.handle_untrusted(build, "not signed", time),
                 other => panic!("{other}"),
             }
-            let name = |found: Option<Digest>| found.map_or("-".to_owned(), |found| found[8].to_string());
-            let judge = builds.to_judge().map(|build| format!(" ?{}", build[8])).unwrap_or_default();
+            let name = |found: Option<Digest>| found.map_or("-".to_owned(), |found| found.as_bytes()[8].to_string());
+            let judge = builds.to_judge().map(|build| format!(" ?{}", build.as_bytes()[8])).unwrap_or_default();
             assert_eq!(format!("{}{judge}", name(builds.target())), *expected, "after {step}");
         }
     }
@@ -518,8 +504,8 @@ mod tests {
         builds.handle_file(digest(2), "2", at(1));
         assert_eq!(builds.pin(Some("zz"), at(2)), Err(Unmet::Unknown("zz".to_owned())));
         assert_eq!(builds.pin(Some(""), at(2)), Err(Unmet::Ambiguous(String::new())));
-        assert_eq!(builds.pin(Some(&hex(&digest(2))), at(2)), Ok(digest(2)));
-        assert_eq!(builds.release(Some(&short(&digest(2))), at(2)), Err(Unmet::NotHeld(short(&digest(2)))));
+        assert_eq!(builds.pin(Some(&digest(2).to_string()), at(2)), Ok(digest(2)));
+        assert_eq!(builds.release(Some(&digest(2).short()), at(2)), Err(Unmet::NotHeld(digest(2).short())));
     }
 
     /// Files dropped, replaced, deleted, found good and bad, restarts of the daemon in between: at any time the best good
@@ -556,7 +542,7 @@ mod tests {
                                 (false, false) => Standing::NeedsGrant,
                             };
                             builds.handle_judged(due, standing, "", now);
-                            fine.insert(u64::from(due[8]), good);
+                            fine.insert(u64::from(due.as_bytes()[8]), good);
                         }
                     }
                     6 => {
@@ -564,14 +550,14 @@ mod tests {
                             if chance.one_in(2) {
                                 builds.handle_proven(running, now);
                             } else if builds.handle_failed(running, "worse", now) {
-                                fine.insert(u64::from(running[8]), false);
+                                fine.insert(u64::from(running.as_bytes()[8]), false);
                             }
                         }
                     }
                     7 => {
                         if let Some(running) = builds.target().filter(|_| chance.one_in(3)) {
                             builds.handle_quarantine(running, "dies", now);
-                            fine.insert(u64::from(running[8]), false);
+                            fine.insert(u64::from(running.as_bytes()[8]), false);
                         }
                     }
                     _ => {

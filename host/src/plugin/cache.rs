@@ -16,8 +16,9 @@ use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::child::MAX_ANSWER;
-use super::{Digest, worlds};
+use super::compile::MAX_ANSWER;
+use super::worlds;
+use crate::contract::digest::Digest;
 use crate::store::state_dir::StateDir;
 
 /// The file of the key in the state directory, and its length.
@@ -229,7 +230,8 @@ mod tests {
 
     fn cache(directory: &Path) -> Cache {
         let state = StateDir::open(directory).expect("writable");
-        let engine = wasmtime::Engine::new(&super::super::config()).expect("this machine runs WebAssembly");
+        let engine =
+            wasmtime::Engine::new(&super::super::wasmtime_config::config()).expect("this machine runs WebAssembly");
         Cache::open(&state, &engine).expect("writable")
     }
 
@@ -238,7 +240,7 @@ mod tests {
     fn check(tamper: impl Fn(&Path, &Path), expected: Result<Option<&[u8]>, &str>) {
         let directory = tempfile::TempDir::new().expect("a temporary directory");
         let kept = cache(directory.path());
-        let (digest, other) = (Digest::of(b"file"), Digest::of(b"other"));
+        let (digest, other) = (Digest::from([1; 32]), Digest::from([2; 32]));
         kept.write(digest, &[b"ans", b"wer"]).expect("writable");
         kept.write(other, &[b"of another"]).expect("writable");
         let path = |digest| directory.path().join("compiled").join(kept.name(digest));
@@ -279,8 +281,9 @@ mod tests {
         let foreign = |file: &Path, _: &Path| {
             let elsewhere = tempfile::TempDir::new().expect("a temporary directory");
             let other = cache(elsewhere.path());
-            other.write(Digest::of(b"file"), &[b"planted"]).expect("writable");
-            fs::copy(elsewhere.path().join("compiled").join(other.name(Digest::of(b"file"))), file).expect("writable");
+            other.write(Digest::from([1; 32]), &[b"planted"]).expect("writable");
+            fs::copy(elsewhere.path().join("compiled").join(other.name(Digest::from([1; 32]))), file)
+                .expect("writable");
         };
         check(foreign, no_tag);
         #[cfg(unix)]
@@ -317,13 +320,13 @@ mod tests {
     fn what_no_engine_runs_and_what_a_kill_left_is_swept_away() {
         let directory = tempfile::TempDir::new().expect("a temporary directory");
         let kept = cache(directory.path());
-        kept.write(Digest::of(b"file"), &[b"answer"]).expect("writable");
+        kept.write(Digest::from([1; 32]), &[b"answer"]).expect("writable");
         for name in ["0123-0000000000000000", ".half.1.2.tmp", "notes"] {
             fs::write(directory.path().join("compiled").join(name), b"x").expect("writable");
         }
         let names = fs::read_dir(cache(directory.path()).directory.path()).expect("it is there");
         let names: Vec<_> = names.flatten().map(|entry| entry.file_name()).collect();
-        assert_eq!(names, [kept.name(Digest::of(b"file")).as_str()]);
+        assert_eq!(names, [kept.name(Digest::from([1; 32])).as_str()]);
     }
 
     #[test]

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{LoadError, PluginLimits, compile, config, instance};
+use super::compile::{self, MAX_ANSWER};
+use super::load_error::LoadError;
+use super::log::cut;
+use super::wasmtime_config::config;
+use crate::contract::limits::PluginLimits;
 
 /// The subcommand.
 const COMMAND: &str = "compile-plugin";
-
-/// Longest answer that is taken where the child's memory allows for more: the code of a component of over 100 MiB.
-pub(super) const MAX_ANSWER: u64 = 256 << 20;
 
 /// So much of what the child says on stderr is read.
 const MAX_SAID: u64 = 16 << 10;
@@ -156,7 +157,7 @@ fn ended(status: ExitStatus, said: &[u8], limits: &PluginLimits) -> LoadError {
          it said {:?}",
         limits.compile_memory_bytes >> 20,
         limits.compile.as_millis(),
-        instance::cut(&said, 400),
+        cut(&said, 400),
     ))
 }
 

@@ -1,68 +1,28 @@
-//! Compiling: from a file's bytes to code that this machine runs, and where that is done.
+//! Compiling: from a file's bytes to code that this machine runs.
 //!
 //! Everything that reads bytes of unknown origin (parser, check against the contract, compiler) is in [`compile`], and
 //! what comes of it is one answer in bytes: a line of JSON and, after it, the code. So it can be done in a process that
 //! may be killed (`child`), and be kept (`cache`).
 
-use std::path::{Path, PathBuf};
-use std::{fmt, io};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use wasmtime::OutOfMemory;
 use wasmtime::component::Component;
 
 use super::bindings::description::Description;
-use super::cache::Cache;
+use super::load_error::LoadError;
+use super::log::cut;
 use super::worlds::{self, Fit, Misfit};
-use super::{Digest, LoadError, PluginLimits, child, instance};
+
+/// Longest answer that is taken where the child's memory allows for more: the code of a component of over 100 MiB.
+pub(super) const MAX_ANSWER: u64 = 256 << 20;
 
 /// Longest first line of an answer.
 const MAX_HEAD: usize = 1 << 20;
 
 /// Differences from the contract that are told; whoever has more has another contract.
 const MAX_PROBLEMS: usize = 50;
-
-/// Where plugins are compiled.
-#[derive(Clone, Debug)]
-pub enum Compiler {
-    /// In a process of its own, with limits on time and memory. `program` is `feedgate`, or one that calls
-    /// [`super::compile_plugin`] when it is started as `feedgate compile-plugin` would be.
-    Child { program: PathBuf },
-    /// Right here, with no limit on time or memory. For files of one's own making only: a hostile one takes whatever
-    /// this process has.
-    InThisProcess,
-}
-
-impl Default for Compiler {
-    /// In a child of the program that runs now.
-    fn default() -> Self {
-        // Leads to the running file also after another one was put in its place.
-        let running = Path::new("/proc/self/exe");
-        let program = if running.exists() {
-            running.to_owned()
-        } else {
-            std::env::current_exe().unwrap_or_else(|_| "feedgate".into())
-        };
-        Self::Child { program }
-    }
-}
-
-impl Compiler {
-    /// The answer to a file, which may be a refusal.
-    pub(super) fn answer(
-        &self,
-        engine: &wasmtime::Engine,
-        file: &[u8],
-        limits: &PluginLimits,
-    ) -> Result<Vec<u8>, LoadError> {
-        match self {
-            Self::Child { program } => child::compile(program, file, limits),
-            Self::InThisProcess => {
-                compile(engine, file).map_err(|_| LoadError::CompileMemory { mib: limits.compile_memory_bytes >> 20 })
-            }
-        }
-    }
-}
 
 /// Checked and compiled, not yet linked.
 pub(super) struct Compiled {
@@ -86,7 +46,7 @@ enum Head {
 /// Does everything that a hostile file may use up time and memory with. Memory that is not
 /// given is an error only where wasmtime asked for it; anywhere else it ends the process.
 pub(super) fn compile(engine: &wasmtime::Engine, file: &[u8]) -> Result<Vec<u8>, OutOfMemory> {
-    let compiled = worlds::componentize(file).and_then(|component| {
+    let compiled = worlds::component_of(file).and_then(|component| {
         let fit = worlds::check(&component)?;
         Ok((fit, engine.precompile_component(&component)))
     });
@@ -98,7 +58,7 @@ pub(super) fn compile(engine: &wasmtime::Engine, file: &[u8]) -> Result<Vec<u8>,
         },
         Err(Misfit::World(mut problems)) => {
             problems.truncate(MAX_PROBLEMS);
-            let cut = problems.iter().map(|problem| instance::cut(problem, 400).to_owned());
+            let cut = problems.iter().map(|problem| cut(problem, 400).to_owned());
             (Head::Misfit(Misfit::World(cut.collect())), Vec::new())
         }
         Err(misfit) => (Head::Misfit(misfit), Vec::new()),
@@ -114,20 +74,17 @@ pub(super) fn compile(engine: &wasmtime::Engine, file: &[u8]) -> Result<Vec<u8>,
     Ok(answer)
 }
 
-/// Keeps an answer, behind a line with what the plugin tells of itself: that is constant, so it need not be asked again.
+/// What a plugin tells of itself, as a line to be kept before an answer: it is constant, so it need not be asked again.
 /// `null` where it told nothing, or too much.
-pub(super) fn keep(cache: &Cache, digest: Digest, told: Option<&Description>, answer: &[u8]) -> io::Result<()> {
-    let mut line = serde_json::to_vec(&told)?;
-    if line.len() > MAX_HEAD {
-        line = b"null".to_vec();
-    }
-    cache.write(digest, &[&line, b"\n", answer])
+pub(super) fn told_line(told: Option<&Description>) -> Vec<u8> {
+    let line = serde_json::to_vec(&told).unwrap_or_default();
+    if line.is_empty() || line.len() > MAX_HEAD { b"null".to_vec() } else { line }
 }
 
 /// Takes apart what was kept.
 ///
 /// # Safety
-/// As [`revive`]: the bytes must be what [`keep`] wrote.
+/// As [`revive`]: the bytes must be a [`told_line`], the end of that line, and what [`compile`] gave.
 #[expect(unsafe_code, reason = "as in `revive`")]
 pub(super) unsafe fn revive_kept(
     engine: &wasmtime::Engine,
@@ -172,5 +129,5 @@ fn garbage(why: impl fmt::Display) -> LoadError {
 
 /// What wasmtime says, cut.
 pub(super) fn words(error: &wasmtime::Error) -> String {
-    instance::cut(&format!("{error:#}"), 1_000).to_owned()
+    cut(&format!("{error:#}"), 1_000).to_owned()
 }

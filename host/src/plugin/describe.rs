@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::bindings::description as wit;
 use super::convert;
+use super::log::cut;
 use crate::contract::description::{
     Bucket, Compression, Description, HttpLimits, Limited, Resources, Scope, SecretRequest, WebSocketLimits,
 };
@@ -23,7 +24,7 @@ pub(super) fn check(found: wit::Description, http: bool, websocket: bool) -> Res
     if !name_fits {
         return Err(format!(
             "name: {:?} is not made of lower-case letters, digits and hyphens, at most 64",
-            super::instance::cut(&found.name, 80)
+            cut(&found.name, 80)
         ));
     }
     for (field, text) in [
@@ -44,8 +45,8 @@ pub(super) fn check(found: wit::Description, http: bool, websocket: bool) -> Res
     }
     let origins: Vec<_> = found.origins.iter().map(|text| origin(text, "origins")).collect::<Result<_, _>>()?;
     let mirrors = found.mirrors.iter().map(|found| mirror(found, &origins)).collect::<Result<_, _>>()?;
-    let settings_schema =
-        serde_json::from_str(&found.settings_schema).map_err(|e| format!("settings-schema: not JSON: {e}"))?;
+    serde_json::from_str::<serde::de::IgnoredAny>(&found.settings_schema)
+        .map_err(|e| format!("settings-schema: not JSON: {e}"))?;
     for (present, exported, interface) in
         [(found.http.is_some(), http, "http"), (found.websocket.is_some(), websocket, "websocket")]
     {
@@ -57,7 +58,7 @@ pub(super) fn check(found: wit::Description, http: bool, websocket: bool) -> Res
     Ok(Description {
         origins,
         mirrors,
-        settings_schema,
+        settings_schema: found.settings_schema,
         values: found.values.into_iter().map(convert::value_kind).collect(),
         secrets: found.secrets.into_iter().map(secret).collect::<Result<_, _>>()?,
         resources: found.resources.map(resources).transpose()?.unwrap_or_default(),

@@ -4,7 +4,7 @@
 //! are synchronous (half the cost of asynchronous ones); only a plugin that imports WASI, whose host functions may
 //! block, is called the other way.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use wasmtime::component::{
@@ -16,13 +16,15 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::bindings::{ReceivedParam, ResponseParam, describe, description, log, polling, streaming, types};
 use super::clock::{Clock, TICK};
 use super::lift::Listed;
-use super::limits::{Limiter, PluginLimits};
+use super::limits::Limiter;
+use super::log::{LogLines, MAX_LINE, cut};
 use super::{convert, wasi};
 use crate::access::secret::Secrets;
 use crate::contract::codec::{
     CodecError, Context, Death, Event, Frame, HttpCodec, Incoming, Outcome, PlannedRequest, Response, Step,
     Subscription, WebSocketCodec,
 };
+use crate::contract::limits::PluginLimits;
 use crate::contract::observation::{Key, ValueKind};
 
 /// What host functions see.
@@ -57,8 +59,8 @@ impl log::Host for Inside {
             return;
         }
         // First, so that no half of one is left.
-        let text = self.secrets.redact(cut(&text, 4 * wasi::MAX_LINE));
-        let text = cut(&text, wasi::MAX_LINE);
+        let text = self.secrets.redact(cut(&text, 4 * MAX_LINE));
+        let text = cut(&text, MAX_LINE);
         let provider = &*self.provider;
         match level {
             log::Level::Debug => tracing::debug!(provider, "{text}"),
@@ -66,37 +68,6 @@ impl log::Host for Inside {
             log::Level::Warn => tracing::warn!(provider, "{text}"),
             log::Level::Error => tracing::error!(provider, "{text}"),
         }
-    }
-}
-
-/// So many lines a second; the first one after a drop says how many were lost.
-pub(super) struct LogLines {
-    per_second: u32,
-    second: u64,
-    used: u32,
-    dropped: u64,
-    started: tokio::time::Instant,
-}
-
-impl LogLines {
-    pub(super) fn new(per_second: u32) -> Self {
-        Self { per_second, second: 0, used: 0, dropped: 0, started: tokio::time::Instant::now() }
-    }
-
-    pub(super) fn admit(lines: &Mutex<Self>) -> bool {
-        let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let second = lines.started.elapsed().as_secs();
-        if second != lines.second {
-            (lines.second, lines.used) = (second, 0);
-            if lines.dropped > 0 {
-                tracing::warn!(dropped = lines.dropped, "plugin log lines over plugin_limits.log_lines_per_second");
-                lines.dropped = 0;
-            }
-        }
-        lines.used = lines.used.saturating_add(1);
-        let admitted = lines.used <= lines.per_second;
-        lines.dropped += u64::from(!admitted);
-        admitted
     }
 }
 
@@ -365,11 +336,6 @@ fn death(error: &wasmtime::Error, store: &mut Store<Inside>, budget: Budget) -> 
             }
         }
     }
-}
-
-/// `text` cut to `max` bytes at a character's edge.
-pub(super) fn cut(text: &str, max: usize) -> &str {
-    &text[..text.floor_char_boundary(max)]
 }
 
 fn not_exported(interface: &str) -> Death {

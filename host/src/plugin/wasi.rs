@@ -11,11 +11,8 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
-use super::instance::{LogLines, cut};
+use super::log::{LogLines, MAX_LINE, cut};
 use crate::access::secret::Secrets;
-
-/// Longest line that is logged; the rest of it is dropped.
-pub(super) const MAX_LINE: usize = 1024;
 
 /// Streams, waits and the like that an instance may hold at once.
 const MAX_RESOURCES: usize = 1_000;

@@ -66,7 +66,12 @@ fn supported() -> String {
 }
 
 /// Makes a component of what `cargo build` leaves behind; leaves a component as it is.
-pub(super) fn componentize(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, Misfit> {
+pub fn componentize(bytes: &[u8]) -> Result<Vec<u8>, Misfit> {
+    component_of(bytes).map(std::borrow::Cow::into_owned)
+}
+
+/// As [`componentize`], without copying what is a component already.
+pub(super) fn component_of(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, Misfit> {
     if bytes.get(..4) != Some(b"\0asm") {
         return Err(Misfit::NotWasm);
     }

@@ -7,13 +7,15 @@ use std::time::Duration;
 use super::{Done, Load, Supervisor};
 use crate::access::grants::{self, Asks};
 use crate::builds::directory;
+use crate::builds::file_error::FileError;
 use crate::builds::provenance::{self, Require};
 use crate::builds::registry::Registry;
 use crate::builds::shadow::shadow;
 use crate::builds::tape::Tape;
 use crate::contract::codec::OpenCodec;
-use crate::logic::builds::{Build, Builds, Digest, Standing, hex, short};
-use crate::plugin::{self, Configured, LoadError, Plugin};
+use crate::contract::digest::Digest;
+use crate::logic::builds::{Build, Builds, Standing};
+use crate::plugin::{Configured, Plugin, digest_of};
 use crate::provider::Provider;
 use crate::status::control::BuildCommand;
 use crate::status::{BuildInfo, LoadedPlugin, PluginStatus, ProviderState};
@@ -42,19 +44,19 @@ impl Supervisor {
         let stem = load.stem().to_owned();
         let path = self.config.plugins_dir.join(format!("{stem}.wasm"));
         let (policy, written) = (self.config.plugins.provenance.clone(), self.config.plugins.sha256(&stem));
-        let pinned = self.builds.get(&stem).and_then(Builds::pinned).map(plugin::Digest::from);
+        let pinned = self.builds.get(&stem).and_then(Builds::pinned);
         self.busy.spawn_blocking(move || {
             let read = match &load {
                 Load::File(_) => directory::read_inside(&path, max)
                     .and_then(|bytes| Ok((bytes, directory::read_signatures(&path)?))),
-                Load::Kept(_, digest) => kept(&registry, digest, max),
+                Load::Kept(_, digest) => kept(&registry, *digest, max),
             };
             let result = read.and_then(|(bytes, signatures)| {
                 // Before it is compiled: what is not trusted is not looked at.
-                let digest = plugin::Digest::of(&bytes);
+                let digest = digest_of(&bytes);
                 provenance::check(&policy, digest, written, pinned, signatures.as_deref())?;
                 let plugin = engine.load_known(digest, &bytes)?;
-                if let Err(error) = registry.keep(&digest.bytes(), &bytes, signatures.as_deref()) {
+                if let Err(error) = registry.keep(digest, &bytes, signatures.as_deref()) {
                     tracing::warn!(plugin = stem, %error, "this build is not kept: there is no way back to it after a restart");
                 }
                 Ok(plugin)
@@ -64,7 +66,7 @@ impl Supervisor {
         self.say_why_waiting();
     }
 
-    pub(super) async fn loaded(&mut self, load: Load, result: Result<Plugin, LoadError>) {
+    pub(super) async fn loaded(&mut self, load: Load, result: Result<Plugin, FileError>) {
         let stem = load.stem().to_owned();
         if !self.files.contains(&stem) {
             // Deleted while it was being loaded.
@@ -77,7 +79,7 @@ impl Supervisor {
                 tracing::info!(plugin = %stem, version = %description.version, digest = %plugin.digest(), "plugin loaded");
                 self.plugin_errors.remove(&stem);
                 let builds = self.builds.entry(stem.clone()).or_default();
-                builds.handle_file(plugin.digest().bytes(), &description.version, wall_clock());
+                builds.handle_file(plugin.digest(), &description.version, wall_clock());
                 self.keep_loaded(&stem, plugin);
                 self.judge(&stem);
                 self.reconcile().await;
@@ -89,8 +91,8 @@ impl Supervisor {
                 self.judge(&stem);
                 self.reconcile().await;
             }
-            (Load::File(_), Err(LoadError::Unproven(why))) if let Some(digest) = why.digest() => {
-                let (digest, error) = (digest.bytes(), why.to_string());
+            (Load::File(_), Err(FileError::Unproven(why))) if let Some(digest) = why.digest() => {
+                let error = why.to_string();
                 tracing::error!(plugin = %stem, error, "plugin not trusted");
                 self.plugin_errors.remove(&stem);
                 self.builds.entry(stem).or_default().handle_untrusted(digest, &error, wall_clock());
@@ -104,7 +106,7 @@ impl Supervisor {
                 self.say_why_waiting();
             }
             (Load::Kept(_, digest), Err(error)) => {
-                tracing::error!(plugin = %stem, build = short(&digest), %error, "a build that was kept cannot be loaded");
+                tracing::error!(plugin = %stem, build = digest.short(), %error, "a build that was kept cannot be loaded");
                 if let Some(builds) = self.builds.get_mut(&stem) {
                     let reason = format!("it cannot be loaded again: {error}");
                     builds.handle_judged(digest, Standing::Refused, &reason, wall_clock());
@@ -118,8 +120,8 @@ impl Supervisor {
     /// With the resources that it may have. What ran before and may no longer have what it asks for does not start again;
     /// what runs goes on.
     fn keep_loaded(&mut self, stem: &str, plugin: Plugin) {
-        let digest = plugin.digest().bytes();
-        let runs = self.running.values().any(|provider| provider.plugin().digest().bytes() == digest);
+        let digest = plugin.digest();
+        let runs = self.running.values().any(|provider| provider.plugin().digest() == digest);
         if let Err(needs) = self.granted(stem, &plugin)
             && let Some(builds) = self.builds.get_mut(stem)
             && !runs
@@ -129,13 +131,13 @@ impl Supervisor {
         }
         let asks = Asks::of(plugin.description(), self.engine.limits());
         let granted = plugin.granted(&asks.resources.max(self.config.plugins.grant(stem).resources));
-        self.loaded.insert(plugin.digest().bytes(), granted);
+        self.loaded.insert(plugin.digest(), granted);
     }
 
     /// Whether a build may have what it asks for; otherwise what it needs, in words.
     fn granted(&self, stem: &str, plugin: &Plugin) -> Result<(), String> {
         let asks = |plugin: &Plugin| Asks::of(plugin.description(), self.engine.limits());
-        let before = self.builds.get(stem).and_then(Builds::target).filter(|before| *before != plugin.digest().bytes());
+        let before = self.builds.get(stem).and_then(Builds::target).filter(|before| *before != plugin.digest());
         let before = before.and_then(|before| self.loaded.get(&before)).map(asks);
         let grant = self.config.plugins.grant(stem);
         grants::decide(self.config.plugins.policy, &asks(plugin), before.as_ref(), &grant)
@@ -152,7 +154,7 @@ impl Supervisor {
             return;
         }
         if let Err(needs) = self.granted(stem, &plugin) {
-            tracing::error!(plugin = stem, build = short(&digest), needs, "build not taken");
+            tracing::error!(plugin = stem, build = digest.short(), needs, "build not taken");
             if let Some(builds) = self.builds.get_mut(stem) {
                 builds.handle_judged(digest, Standing::NeedsGrant, &needs, wall_clock());
             }
@@ -210,7 +212,7 @@ impl Supervisor {
             self.accept(stem, digest, reason);
             tracing::info!(
                 plugin = stem,
-                build = short(&digest),
+                build = digest.short(),
                 differences = reason,
                 "the new build reads what the one before reads"
             );
@@ -218,7 +220,7 @@ impl Supervisor {
             builds.handle_judged(digest, standing, reason, wall_clock());
             tracing::error!(
                 plugin = stem,
-                build = short(&digest),
+                build = digest.short(),
                 standing = standing.as_str(),
                 reason,
                 "build not taken"
@@ -233,9 +235,9 @@ impl Supervisor {
         let Some(builds) = self.builds.get_mut(stem) else { return };
         builds.handle_judged(digest, Standing::Trial, differences, wall_clock());
         if pins && builds.pinned().is_none() {
-            tracing::info!(plugin = stem, build = short(&digest), "pinned: it is the first of its name");
+            tracing::info!(plugin = stem, build = digest.short(), "pinned: it is the first of its name");
             // It was just judged, so it is known.
-            let _ = builds.pin(Some(&hex(&digest)), wall_clock());
+            let _ = builds.pin(Some(&digest.to_string()), wall_clock());
         }
     }
 
@@ -260,14 +262,14 @@ impl Supervisor {
         let mut changed = false;
         for (name, provider) in &self.running {
             let Some(builds) = self.builds.get_mut(&provider.config().plugin) else { continue };
-            let digest = provider.plugin().digest().bytes();
+            let digest = provider.plugin().digest();
             builds.add_faults(digest, provider.faults().take_new());
             dying.extend(provider.faults().quarantine().map(|why| (name.clone(), why)));
             // Before pauses make its values old: another build, where there is one.
             if let Some(why) = provider.faults().repeated() {
                 let why = format!("in provider {name}, {why}");
                 if builds.handle_failed(digest, &why, wall_clock()) {
-                    tracing::error!(provider = name, build = short(&digest), why, "going back to the build before");
+                    tracing::error!(provider = name, build = digest.short(), why, "going back to the build before");
                     changed = true;
                 }
             }
@@ -276,10 +278,9 @@ impl Supervisor {
         for (name, why) in dying {
             let Some(provider) = self.running.get(&name) else { continue };
             let (plugin, config) = (provider.plugin().clone(), provider.config().clone());
-            let digest = plugin.digest().bytes();
+            let digest = plugin.digest();
             let died_of = provider.faults().kept();
-            let lives =
-                |other: &&Provider| other.plugin().digest().bytes() == digest && other.faults().quarantine().is_none();
+            let lives = |other: &&Provider| other.plugin().digest() == digest && other.faults().quarantine().is_none();
             let others = self.running.values().any(|other| lives(&other));
             let Some(builds) = self.builds.get_mut(&config.plugin) else { continue };
             if others && !builds.has_another(digest) {
@@ -287,9 +288,9 @@ impl Supervisor {
                 self.stop_one(&name, &why).await;
                 self.refuse(&name, &plugin, config, &why, QUARANTINE);
             } else if builds.get(digest).is_some_and(|build| build.standing != Standing::Quarantined) {
-                tracing::error!(provider = name, build = short(&digest), why, "build quarantined");
+                tracing::error!(provider = name, build = digest.short(), why, "build quarantined");
                 builds.handle_quarantine(digest, &why, wall_clock());
-                if let Err(error) = self.registry.keep_faults(&digest, &died_of) {
+                if let Err(error) = self.registry.keep_faults(digest, &died_of) {
                     tracing::warn!(provider = name, %error, "what it died of is not written down");
                 }
                 self.died_of.insert(digest, died_of.into_iter().filter_map(|fault| fault.input).collect());
@@ -311,8 +312,8 @@ impl Supervisor {
         };
         let inputs = match self.died_of.get(&digest) {
             Some(inputs) => inputs.clone(),
-            None => self.registry.kept_faults(&digest).unwrap_or_else(|error| {
-                tracing::warn!(plugin = stem, build = short(&digest), error, "what it died of cannot be read");
+            None => self.registry.kept_faults(digest).unwrap_or_else(|error| {
+                tracing::warn!(plugin = stem, build = digest.short(), error, "what it died of cannot be read");
                 Vec::new()
             }),
         };
@@ -332,14 +333,14 @@ impl Supervisor {
         }
         match died {
             None => {
-                tracing::info!(plugin = stem, build = short(&digest), "a quarantined build is tried again");
+                tracing::info!(plugin = stem, build = digest.short(), "a quarantined build is tried again");
                 builds.handle_retry(digest, wall_clock());
                 self.reconcile().await;
             }
             Some(why) => {
                 tracing::warn!(
                     plugin = stem,
-                    build = short(&digest),
+                    build = digest.short(),
                     why,
                     "a quarantined build still dies of what it died of"
                 );
@@ -365,18 +366,18 @@ impl Supervisor {
         };
         let digest = digest.map_err(|unmet| unmet.to_string())?;
         let lies_there = after.file() == Some(digest);
-        let kept = self.registry.kept(&digest, self.engine.limits().max_file_bytes as u64);
+        let kept = self.registry.kept(digest, self.engine.limits().max_file_bytes as u64);
         match self.loaded.get(&digest) {
             Some(plugin) => self.granted(stem, plugin)?,
             None if matches!(kept, Ok(Some(_))) => {}
             // It was not trusted: now it is.
             None if lies_there => self.waiting.push_back(Load::File(stem.to_owned())),
-            None => return Err(format!("the file of build {} is not kept: put it into plugins_dir", short(&digest))),
+            None => return Err(format!("the file of build {} is not kept: put it into plugins_dir", digest.short())),
         }
         self.builds.insert(stem.to_owned(), after);
         self.died_of.remove(&digest);
         self.refused.retain(|_, refused| refused.digest != digest);
-        tracing::info!(plugin = stem, build = short(&digest), command = ?what, "told by the operator");
+        tracing::info!(plugin = stem, build = digest.short(), command = ?what, "told by the operator");
         self.judge(stem);
         self.reconcile().await;
         let words = match what {
@@ -385,7 +386,7 @@ impl Supervisor {
             BuildCommand::Pin(_) => "runs, and no other",
             BuildCommand::Unpin => "runs, until a newer one is as good",
         };
-        Ok(format!("{stem}: build {} {words}", short(&digest)))
+        Ok(format!("{stem}: build {} {words}", digest.short()))
     }
 
     /// Writes down what changed, and forgets what nobody needs.
@@ -412,7 +413,7 @@ impl Supervisor {
             needed.extend([builds.file(), builds.target()].into_iter().flatten());
         }
         let running = self.running.values().chain(self.heirs.values().map(|heir| &heir.provider));
-        needed.extend(running.map(|provider| provider.plugin().digest().bytes()));
+        needed.extend(running.map(|provider| provider.plugin().digest()));
         self.loaded.retain(|digest, _| needed.contains(digest));
         let known = |digest: &Digest| self.builds.values().any(|builds| builds.get(*digest).is_some());
         self.died_of.retain(|digest, _| known(digest));
@@ -448,7 +449,7 @@ impl Supervisor {
             let against = builds.and_then(Builds::against).map(words);
             let error: Vec<String> = self.plugin_errors.get(stem).cloned().into_iter().chain(against).collect();
             let info = |build: &Build| BuildInfo {
-                digest: hex(&build.digest),
+                digest: build.digest.to_string(),
                 version: build.version.clone(),
                 standing: build.standing.as_str(),
                 reason: build.reason.clone(),
@@ -460,7 +461,7 @@ impl Supervisor {
                 error: error.join("; "),
                 providers: users(stem),
                 builds: builds.map(|builds| builds.all().iter().map(info).collect()).unwrap_or_default(),
-                pinned: builds.and_then(Builds::pinned).map(|digest| hex(&digest)),
+                pinned: builds.and_then(Builds::pinned).map(|digest| digest.to_string()),
             };
             self.status.set_plugin(stem, Some(status));
         }
@@ -491,18 +492,18 @@ pub(super) fn words(build: &Build) -> String {
     match build.standing {
         Standing::Refused | Standing::NeedsGrant | Standing::Untrusted => build.reason.clone(),
         Standing::Trial | Standing::Good | Standing::New => {
-            format!("build {} lies there, and another is to run", short(&build.digest))
+            format!("build {} lies there, and another is to run", build.digest.short())
         }
-        standing => format!("build {} {}: {}", short(&build.digest), standing.as_str(), build.reason),
+        standing => format!("build {} {}: {}", build.digest.short(), standing.as_str(), build.reason),
     }
 }
 
 /// A build's file as it was kept, and what vouches for it.
-fn kept(registry: &Registry, digest: &Digest, max: usize) -> Result<(Vec<u8>, Option<Vec<u8>>), LoadError> {
-    let failed = |why: String| LoadError::Read(why);
+fn kept(registry: &Registry, digest: Digest, max: usize) -> Result<(Vec<u8>, Option<Vec<u8>>), FileError> {
+    let failed = |why: String| FileError::Read(why);
     let bytes = registry.kept(digest, max as u64).map_err(|e| failed(e.to_string()))?;
     let bytes = bytes.ok_or_else(|| failed("it was not kept".to_owned()))?;
-    if plugin::Digest::of(&bytes).bytes() != *digest {
+    if digest_of(&bytes) != digest {
         return Err(failed("the kept file was changed".to_owned()));
     }
     Ok((bytes, registry.kept_signatures(digest).map_err(|e| failed(e.to_string()))?))

@@ -14,12 +14,14 @@ use tokio::task::JoinSet;
 use self::replace::{Heir, Refused, Trial};
 use crate::builds::directory;
 use crate::builds::faults::Input;
+use crate::builds::file_error::FileError;
 use crate::builds::registry::Registry;
 use crate::config::{Config, ConfigError, Loaded, ProviderConfig, last_good};
-use crate::logic::builds::{Builds, Digest, Standing};
+use crate::contract::digest::Digest;
+use crate::logic::builds::{Builds, Standing};
 use crate::logic::clock::ClockWatch;
 use crate::logic::reload::{Change, Listing, Planner};
-use crate::plugin::{Engine, LoadError, Plugin};
+use crate::plugin::{Engine, Plugin};
 use crate::provider::Provider;
 use crate::status::control::{Applied, Command, ReloadReport};
 use crate::status::{ConfigStatus, Status};
@@ -59,7 +61,7 @@ impl Load {
 
 /// What was done off to the side.
 enum Done {
-    Loaded(Load, Box<Result<Plugin, LoadError>>),
+    Loaded(Load, Box<Result<Plugin, FileError>>),
     Judged {
         stem: String,
         digest: Digest,

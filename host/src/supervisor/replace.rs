@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::Supervisor;
 use crate::config::ProviderConfig;
 use crate::contract::codec::OpenCodec;
-use crate::logic::builds::{Builds, Digest, Standing, short};
+use crate::contract::digest::Digest;
+use crate::logic::builds::{Builds, Standing};
 use crate::logic::handover::{Decision, Handover};
 use crate::logic::probation::{Counts, Probation, Verdict};
 use crate::plugin::Plugin;
@@ -137,7 +138,7 @@ impl Supervisor {
             self.applied(name, applied);
             return;
         }
-        let digest = plugin.digest().bytes();
+        let digest = plugin.digest();
         if let Some(refused) = self.refused.get(name)
             && refused.digest == digest
             && refused.config == config
@@ -181,7 +182,7 @@ impl Supervisor {
                 if at_once.is_none() {
                     match provider.run_beside(old) {
                         Ok(()) => {
-                            let (build, what) = (short(&plugin.digest().bytes()), what.join(", "));
+                            let (build, what) = (plugin.digest().short(), what.join(", "));
                             tracing::info!(provider = name, build, what, "starts beside the one that serves");
                             let heir = Heir { provider, handover: Handover::new(now()), what };
                             self.heirs.insert(name.to_owned(), heir);
@@ -193,7 +194,7 @@ impl Supervisor {
                 if let Some(why) = at_once.filter(|why| !why.is_empty()) {
                     tracing::warn!(provider = name, why, "handed over at once");
                 }
-                (Some(what.join(", ")), Some(old.plugin().digest().bytes()))
+                (Some(what.join(", ")), Some(old.plugin().digest()))
             }
         };
         let counts = self.running.get(name).map(Provider::counts_while_serving);
@@ -212,7 +213,7 @@ impl Supervisor {
     fn serves(&mut self, name: &str, provider: Provider, before: Option<Digest>, counts: Counts) {
         let description = provider.plugin().description();
         let digest = provider.plugin().digest();
-        tracing::info!(provider = name, plugin = %description.name, version = %description.version, build = short(&digest.bytes()), "running");
+        tracing::info!(provider = name, plugin = %description.name, version = %description.version, build = digest.short(), "running");
         let reason = self.held_back(&provider.config().plugin);
         self.status.provider(name).update(|info| {
             info.state = ProviderState::Running;
@@ -220,7 +221,6 @@ impl Supervisor {
             info.plugin_version.clone_from(&description.version);
             info.plugin_digest = digest.to_string();
         });
-        let digest = digest.bytes();
         let stem = &provider.config().plugin;
         let on_trial = self.builds.get(stem).and_then(|builds| builds.get(digest));
         if on_trial.is_some_and(|build| build.standing == Standing::Trial) {
@@ -253,7 +253,7 @@ impl Supervisor {
         if !said {
             tracing::error!(provider = name, reason, keeps_running = runs, "provider refused");
         }
-        let digest = plugin.digest().bytes();
+        let digest = plugin.digest();
         let refused = Refused { digest, config, reason: reason.to_owned(), until: now() + retry };
         self.refused.insert(name.to_owned(), refused);
         self.status.provider(name).update(|info| {
@@ -319,7 +319,7 @@ impl Supervisor {
         let Some(Heir { mut provider, what, .. }) = self.heirs.remove(name) else { return };
         provider.take_over(&self.status);
         let old = self.running.remove(name);
-        let before = old.as_ref().map(|old| old.plugin().digest().bytes());
+        let before = old.as_ref().map(|old| old.plugin().digest());
         let counts = old.as_ref().map(Provider::counts_while_serving).unwrap_or_default();
         if let Some(old) = old {
             self.leaving.spawn(async move { old.stop("replaced").await });
@@ -333,15 +333,15 @@ impl Supervisor {
     async fn heir_failed(&mut self, name: &str, why: &str) {
         let Some(heir) = self.heirs.get(name) else { return };
         let (plugin, config) = (heir.provider.plugin().clone(), heir.provider.config().clone());
-        let digest = plugin.digest().bytes();
+        let digest = plugin.digest();
         self.give_up(name, why).await;
-        let runs = self.running.get(name).map(|old| old.plugin().digest().bytes());
+        let runs = self.running.get(name).map(|old| old.plugin().digest());
         if runs.is_some_and(|runs| runs != digest)
             && let Some(builds) = self.builds.get_mut(&config.plugin)
             && builds.pinned() != Some(digest)
         {
             let why = format!("refused by provider {name}: {why}");
-            tracing::error!(provider = name, build = short(&digest), why, "build not taken");
+            tracing::error!(provider = name, build = digest.short(), why, "build not taken");
             builds.handle_judged(digest, Standing::Refused, &why, wall_clock());
         }
         self.refused_now(name, &plugin, config, why);
@@ -386,7 +386,7 @@ impl Supervisor {
                     if builds.handle_failed(digest, &why, wall_clock()) {
                         tracing::error!(
                             provider = name,
-                            build = short(&digest),
+                            build = digest.short(),
                             why,
                             "worse than the build before: going back"
                         );
@@ -394,7 +394,7 @@ impl Supervisor {
                     } else {
                         tracing::warn!(
                             provider = name,
-                            build = short(&digest),
+                            build = digest.short(),
                             why,
                             "a build on trial is bad, and there is no other"
                         );

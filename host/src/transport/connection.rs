@@ -22,7 +22,7 @@ use super::network::Network;
 use super::outbox::Outbox;
 use super::places::{Places, least_wait, trouble};
 use super::stages::Stages;
-use super::websocket::{Batch, DialLimits, End, Heard, Socket, SocketLimits, dial};
+use super::websocket::{Batch, End, Heard, Socket, SocketLimits, dial};
 use crate::access::secret::Secrets;
 use crate::builds::faults::{FaultLog, Input};
 use crate::builds::tape::{Recorder, Tapes};
@@ -31,6 +31,7 @@ use crate::contract::codec::{
     WebSocketCodec,
 };
 use crate::contract::description::{Bucket, Compression, Limited};
+use crate::contract::limits::DialLimits;
 use crate::contract::observation::{Key, PlausibleTimes};
 use crate::contract::origin::{Grants, Origin};
 use crate::logic::rotation::{Window, replace_after};

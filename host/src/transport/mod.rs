@@ -40,7 +40,7 @@ pub use network::Network;
 pub(crate) use places::Places;
 pub(crate) use poller::{Polled, PollerSetup};
 pub(crate) use session::SessionSetup;
-pub use websocket::{DialLimits, SocketLimits};
+pub use websocket::SocketLimits;
 
 /// What one session serves.
 #[derive(Clone, Debug, Default)]

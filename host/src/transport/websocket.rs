@@ -23,6 +23,7 @@ use super::http::{FetchError, retry_after};
 use super::network::{Network, connect_through, through};
 use crate::access::secret::Secrets;
 use crate::contract::codec::{CodecError, Endpoint, Frame};
+use crate::contract::limits::DialLimits;
 use crate::contract::origin::{Admitted, Forbidden};
 use crate::logic::session::CloseReason;
 
@@ -147,15 +148,6 @@ pub struct SocketLimits {
     pub max_message: usize,
     /// How long the venue may take nothing of what we send.
     pub write_timeout: Duration,
-}
-
-/// How long each step towards an open socket may take.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct DialLimits {
-    /// Names and TCP, all addresses of the name together.
-    pub tcp: Duration,
-    pub tls: Duration,
-    pub handshake: Duration,
 }
 
 /// Runs one step towards an open socket, within its time.

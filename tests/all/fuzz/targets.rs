@@ -8,9 +8,10 @@ use feedgate::config::Config;
 use feedgate::contract::codec::{
     CodecError, Context, HttpCodec, Incoming, OpenCodec, Response, Subscription, WebSocketCodec,
 };
+use feedgate::contract::limits::PluginLimits;
 use feedgate::contract::observation::Key;
 use feedgate::contract::origin::{Grants, Origin};
-use feedgate::plugin::{Engine, Plugin, PluginInstance, PluginLimits};
+use feedgate::plugin::{Engine, Plugin, PluginInstance};
 use serde_json::Value as Json;
 
 use super::{Chance, Fuzz};

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use feedgate::plugin::PluginLimits;
+use feedgate::contract::limits::PluginLimits;
 use feedgate_tests::{Reply, Request, Response, ScriptedHttp};
 
 use super::forge::{EXPORTS, Forge};

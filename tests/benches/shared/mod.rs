@@ -19,8 +19,9 @@ use feedgate::authoring::build;
 use feedgate::contract::codec::{
     Context, Event, HttpCodec, Incoming, OpenCodec, Outcome, Response, Subscription, WebSocketCodec,
 };
+use feedgate::contract::limits::PluginLimits;
 use feedgate::contract::observation::{Decimal, Key, Observation, Receipt, UnixNanos, Value};
-use feedgate::plugin::{Compiler, Engine, PluginInstance, PluginLimits};
+use feedgate::plugin::{Compiler, Engine, PluginInstance};
 use feedgate::store::state_dir::StateDir;
 use feedgate::store::{ProviderSlots, SlotTable, Store};
 use feedgate_tests::native::{self, Price};

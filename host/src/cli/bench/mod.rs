@@ -20,7 +20,8 @@ use self::side::{Load, Side};
 use self::venue::Venue;
 use super::demo::compiled;
 use super::{Logs, fail};
-use crate::plugin::{Compiler, Engine, Plugin, PluginLimits};
+use crate::contract::limits::PluginLimits;
+use crate::plugin::{Compiler, Engine, Plugin};
 
 mod codec;
 mod report;

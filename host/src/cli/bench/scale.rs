@@ -15,8 +15,9 @@ use super::report::{CONNECTION_TARGET, hundredths};
 use super::step::{IDS, PLUGINS, Step};
 use super::{load_file, plugin_file, shown, usage};
 use crate::cli::Logs;
+use crate::contract::limits::PluginLimits;
 use crate::contract::origin::Origin;
-use crate::plugin::{Compiler, Engine, Plugin, PluginLimits};
+use crate::plugin::{Compiler, Engine, Plugin};
 use crate::store::state_dir::StateDir;
 
 /// The hidden command that is one step.
