@@ -38,28 +38,6 @@ fn inside(path: &Path, place: &str) -> bool {
 }
 
 #[test]
-fn logic_has_no_io_clock_randomness_or_async() {
-    for (path, text) in sources("host/src/logic", "rs") {
-        for line in code(&text) {
-            for banned in [
-                "Instant::now",
-                "SystemTime",
-                "rand::",
-                "async ",
-                ".await",
-                "tokio",
-                "wasmtime",
-                "std::fs",
-                "std::net",
-                "tracing::",
-            ] {
-                assert!(!line.contains(banned), "{}: {line}", path.display());
-            }
-        }
-    }
-}
-
-#[test]
 fn foreign_crates_stay_where_they_belong() {
     for (path, text) in sources("host/src", "rs") {
         for line in code(&text) {
@@ -90,7 +68,7 @@ fn the_host_knows_no_venue() {
     });
     let venues: Vec<String> = venues.collect();
     assert!(venues.len() >= 5, "{venues:?}");
-    for (path, text) in sources("host/src", "rs") {
+    for (path, text) in sources("host", "rs") {
         if path.ends_with("tests.rs") {
             continue;
         }
@@ -106,7 +84,7 @@ fn the_host_knows_no_venue() {
 
 #[test]
 fn every_module_says_what_lives_there() {
-    for directory in ["host/src", "tests/src", "tests/all", "tests/guest/src", "plugins"] {
+    for directory in ["host", "tests/src", "tests/all", "tests/guest/src", "plugins"] {
         for (path, text) in sources(directory, "rs") {
             let line = text.lines().next().unwrap_or_default();
             let told = line.starts_with("//!") || line.starts_with("#![doc");
@@ -117,7 +95,7 @@ fn every_module_says_what_lives_there() {
 
 #[test]
 fn nothing_is_left_for_later() {
-    for directory in ["host/src", "tests/src", "plugins"] {
+    for directory in ["host", "tests/src", "plugins"] {
         for (path, text) in sources(directory, "rs") {
             for mark in ["todo!(", "unimplemented!(", "FIXME", "XXX", "HACK"] {
                 assert!(!text.contains(mark), "{}: {mark}", path.display());
@@ -197,7 +175,7 @@ fn every_test_that_the_tests_readme_names_exists() {
     let read = |document: &str| std::fs::read_to_string(root().join(document)).expect("a document");
     let readme = read("tests/README.md") + &read("host/SECURITY.md");
     let all: String =
-        ["tests/all", "host/src"].iter().flat_map(|place| sources(place, "rs")).map(|(_, text)| text).collect();
+        ["tests/all", "host"].iter().flat_map(|place| sources(place, "rs")).map(|(_, text)| text).collect();
     let is_name =
         |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     // Every second piece stands between two marks.
