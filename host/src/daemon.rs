@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::api::{Api, ApiStartError};
+use crate::api::{Api, ApiStartError, Asked};
 use crate::builds::directory;
 use crate::builds::registry::Registry;
 use crate::config::{Config, ConfigError, last_good};
@@ -18,7 +18,7 @@ use crate::plugin::{Compiler, Engine};
 use crate::status::control::Control;
 use crate::status::{ConfigStatus, Status};
 use crate::store::state_dir::StateDir;
-use crate::store::wall_clock;
+use crate::store::{Store, wall_clock};
 use crate::supervisor::{Supervisor, config_listing};
 
 /// How long the whole daemon may take to stop.
@@ -58,6 +58,7 @@ pub enum StartError {
 /// A running daemon.
 #[derive(Debug)]
 pub struct Daemon {
+    store: Arc<Store>,
     status: Arc<Status>,
     api: Option<SocketAddr>,
     api_url: Option<String>,
@@ -89,7 +90,7 @@ impl Daemon {
             ConfigSource::Fixed(config) => ((*config).into(), None),
         };
         let config = &loaded.config;
-        let status = Arc::new(Status::default());
+        let (store, status) = (Arc::new(Store::default()), Arc::new(Status::default()));
         let api = match &config.api {
             Some(config) => Some(Api::bind(config).await?),
             None => None,
@@ -116,14 +117,21 @@ impl Daemon {
         let (control, received) = Control::new();
         let mut tasks = JoinSet::new();
         if let Some(api) = api {
-            let (status, control, mut stop) = (status.clone(), control.clone(), stop.subscribe());
-            tasks.spawn(api.serve(status, control, async move { drop(stop.wait_for(|stop| *stop).await) }));
+            let asked = Asked { store: store.clone(), status: status.clone(), control: control.clone() };
+            let mut stop = stop.subscribe();
+            tasks.spawn(api.serve(asked, async move { drop(stop.wait_for(|stop| *stop).await) }));
         }
-        let supervisor = Supervisor::new(loaded, path, config_planner, engine, registry, status.clone());
+        let supervisor = Supervisor::new(loaded, path, config_planner, engine, registry, store.clone(), status.clone());
         tasks.spawn(supervisor.run(stop.subscribe(), received));
-        Ok(Self { status, api: address, api_url: url, tasks, stop, control })
+        Ok(Self { store, status, api: address, api_url: url, tasks, stop, control })
     }
 
+    /// The latest values.
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// What the daemon says of itself.
     pub fn status(&self) -> &Arc<Status> {
         &self.status
     }

@@ -784,17 +784,14 @@ async fn readiness_names_who_is_missing() {
     let running = Running::start(&main, &[]).await;
     let api = running.daemon.api().expect("it listens").to_string();
     running
-        .until(
-            "only kraken waits",
-            |status| matches!(&status.not_ready()[..], [(_, why)] if why.contains("is not there")),
-        )
+        .until("only kraken waits", |_| matches!(&running.not_ready()[..], [(_, why)] if why.contains("is not there")))
         .await;
     let (status, missing) = get_json(&api, "/readyz").await;
     assert_eq!((status, &missing["ready"], list(&missing, "missing").len()), (503, &Json::Bool(false), 1));
     assert_eq!(text(&missing, "/missing/0/provider"), "kraken");
     assert!(text(&missing, "/missing/0/reason").contains("kraken.wasm is not there"), "{missing}");
     running.drop_file("kraken.wasm", &bytes_of("kraken"));
-    running.until("ready", |status| status.not_ready().is_empty()).await;
+    running.until("ready", |_| running.not_ready().is_empty()).await;
     let (status, ready) = get_json(&api, "/readyz").await;
     assert_eq!((status, &ready["ready"]), (200, &Json::Bool(true)));
     // Once ready, a venue's bad day is no reason to be restarted.

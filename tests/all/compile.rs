@@ -361,9 +361,9 @@ async fn a_daemon_that_starts_again_compiles_nothing() {
     for compiler in compilers {
         let source = ConfigSource::File(config.clone());
         let daemon = Daemon::start_with(source, Options { compiler }).await.unwrap_or_else(|error| panic!("{error}"));
-        let status = daemon.status().clone();
+        let (store, status) = (daemon.store().clone(), daemon.status().clone());
         let fresh = || {
-            let reading = status.store.read("static", "BTC/USD")?;
+            let reading = store.read("static", "BTC/USD")?;
             (reading.state == State::Fresh).then_some(())
         };
         eventually(fresh, || format!("never fresh: {:?}", status.plugins())).await;

@@ -68,7 +68,7 @@ async fn a_start_with_a_broken_file_goes_on_with_what_was_good() {
     // The first is the last good one; the second changes it while it runs.
     let running = Running::start(&section("one", &venue, ""), &["kraken"]).await;
     running.write_config(&good);
-    running.until("it has one id", |status| status.store.read_all().len() == 1).await;
+    running.until("it has one id", |_| running.store().read_all().len() == 1).await;
     let listen = "[api]\nlisten = \"127.0.0.1:0\"\n";
     for (broken, words) in [
         (format!("{good}{listen}[provider.two"), "feedgate.toml:"),
@@ -89,7 +89,7 @@ async fn a_start_with_a_broken_file_goes_on_with_what_was_good() {
     // A section that never was good is left out, and its plugin is not started as if nothing had been said of it.
     let autostart = format!("autostart = true\n{listen}[provider.kraken]\nids = 7");
     let again = restarted(Running::start("", &["kraken"]).await, &autostart).await.expect("it starts");
-    again.until("the plugin is loaded", |status| !status.plugins().is_empty() && status.not_ready().is_empty()).await;
+    again.until("the plugin is loaded", |status| !status.plugins().is_empty() && again.not_ready().is_empty()).await;
     assert_eq!(state(&again, "kraken"), None);
     // Without anything kept the file is refused as ever.
     let kept = again.directory.path().join("state");

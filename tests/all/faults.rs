@@ -191,7 +191,7 @@ async fn gaps_are_counted_with_their_id() {
     assert_eq!((reading.missed, running.outcomes("p", "unknown-key")), (5, 1));
     let most = running.read("p", "b").map(|reading| reading.missed).unwrap_or_default();
     assert!(most > 5 && most < u64::MAX, "{most}");
-    assert!(running.status().render_metrics().contains("feedgate_id_missed{provider=\"p\",id=\"a\"} 5"));
+    assert!(running.metrics().contains("feedgate_id_missed{provider=\"p\",id=\"a\"} 5"));
     assert_eq!(venue.connects(), 1, "nothing was worth a connection");
     running.stop().await;
 }

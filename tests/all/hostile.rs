@@ -307,7 +307,7 @@ async fn in_one_daemon_each_is_told_and_the_good_one_stays_fresh() {
         running.drop_file(&format!("{name}.wasm"), &forge.component());
         running
             .until(expected, |status| {
-                let reason = status.store.read(name, "a").map(|reading| reading.reason.to_string()).unwrap_or_default();
+                let reason = running.read(name, "a").map(|reading| reading.reason.to_string()).unwrap_or_default();
                 let plugin = status.plugins().into_iter().find(|(stem, _)| stem == name);
                 let refused = plugin.map(|(_, plugin)| plugin.error).unwrap_or_default();
                 let provider = status.find(name).map(|provider| provider.info().reason).unwrap_or_default();

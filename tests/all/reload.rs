@@ -70,7 +70,7 @@ async fn until_state(running: &Running, provider: &str, state: ProviderState) ->
 
 /// One line of the metrics.
 pub fn counted(running: &Running, series: &str) -> u64 {
-    let text = running.status().render_metrics();
+    let text = running.metrics();
     text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or(0)
 }
 
@@ -117,7 +117,7 @@ async fn autostart_runs_what_nobody_configured_with_its_default_ids() {
     let running = Running::start("autostart = true", &[]).await;
     running.drop_file("quiet-4.wasm", &bytes_of("coingecko"));
     until_state(&running, "quiet-4", ProviderState::Running).await;
-    let readings = running.status().store.read_provider("quiet-4").expect("it has ids");
+    let readings = running.store().read_provider("quiet-4").expect("it has ids");
     let ids: Vec<&str> = readings.iter().map(|reading| &*reading.id).collect();
     assert_eq!(ids, ["bitcoin", "ethereum"]);
     running.remove_file("quiet-4.wasm");
@@ -135,7 +135,7 @@ async fn autostart_keeps_good_values_of_a_deleted_plugin() {
     drop_plugin(running.directory.path(), "coingecko", "quiet-4");
     running.value("quiet-4", "bitcoin", "67248").await;
     running.write_config("autostart = true");
-    running.until("the section counts no more", |status| status.store.read("quiet-4", "ethereum").is_some()).await;
+    running.until("the section counts no more", |_| running.read("quiet-4", "ethereum").is_some()).await;
     running.remove_file("quiet-4.wasm");
     let reason = until_state(&running, "quiet-4", ProviderState::WaitingForPlugin).await;
     assert!(reason.contains("quiet-4.wasm"), "{reason}");
@@ -285,7 +285,7 @@ async fn one_bad_file_at_the_start_does_not_stop_the_others() {
     let info = running.status().provider("broken").info();
     assert_eq!(info.state, ProviderState::WaitingForPlugin);
     assert!(info.reason.contains("broken.wasm: invalid WebAssembly"), "{}", info.reason);
-    let missing = running.status().not_ready();
+    let missing = running.not_ready();
     assert!(matches!(&missing[..], [(name, why)] if name == "broken" && why.contains("invalid")), "{missing:?}");
     running.stop().await;
 }
@@ -453,7 +453,7 @@ async fn a_provider_is_disabled_and_removed() {
     assert!(reason.contains("disabled"), "{reason}");
     venue.wait(|stats| stats.open == 0).await;
     assert!(listed(&running, "kraken").expect("it is idle").providers.is_empty());
-    assert!(running.status().not_ready().is_empty(), "nobody waits for what is disabled");
+    assert!(running.not_ready().is_empty(), "nobody waits for what is disabled");
 
     running.write_config(&config(""));
     until_state(&running, "kraken", ProviderState::Running).await;
@@ -461,7 +461,7 @@ async fn a_provider_is_disabled_and_removed() {
 
     running.write_config("");
     running.until("it is gone", |status| status.providers().is_empty()).await;
-    assert!(running.read("kraken", "BTC/USD").is_none() && running.status().store.providers().is_empty());
+    assert!(running.read("kraken", "BTC/USD").is_none() && running.store().providers().is_empty());
     assert!(listed(&running, "kraken").is_some_and(|plugin| plugin.providers.is_empty()));
     venue.wait(|stats| stats.open == 0).await;
     running.stop().await;
@@ -637,13 +637,13 @@ async fn stopping_closes_every_connection_politely() {
     running.value("kraken", "BTC/USD", "100.5").await;
     trade(&binance, "100.5").await;
     running.value("binance", "BTCUSDT", "100.5").await;
-    let status = running.status().clone();
+    let store = running.store().clone();
     running.stop().await;
     for venue in [&kraken, &binance] {
         venue.wait(|stats| stats.open == 0).await;
         assert!(venue.stats().violations.is_empty(), "{:?}", venue.stats().violations);
     }
-    assert_eq!(shown(&status.store.read("kraken", "BTC/USD").expect("still readable")).as_deref(), Some("100.5"));
+    assert_eq!(shown(&store.read("kraken", "BTC/USD").expect("still readable")).as_deref(), Some("100.5"));
 }
 
 #[tokio::test]
@@ -667,7 +667,7 @@ async fn a_provider_that_cannot_run_fails_with_its_reason_and_runs_when_mended()
         running.write_config(&config(rest));
         running.until(expected, |_| info().reason.contains(expected)).await;
         assert_eq!(info().state, ProviderState::Failed);
-        let missing = running.status().not_ready();
+        let missing = running.not_ready();
         assert!(matches!(&missing[..], [(_, why)] if why.contains(expected)), "{missing:?}");
     }
     assert_eq!(venue.stats().requests, 0);

@@ -265,7 +265,7 @@ async fn a_build_that_dies_of_the_same_input_is_quarantined_until_it_is_released
         .await;
     let reading = running.read("p", "a").expect("it is configured");
     assert!(reading.state == State::ProviderDown && reading.reason.contains("quarantined"), "{reading:?}");
-    let metrics = running.status().render_metrics();
+    let metrics = running.metrics();
     let series = format!("feedgate_plugin_build_faults{{plugin=\"guest\",build=\"{}\"}} 2", digest(&build));
     assert!(metrics.contains(&series) && metrics.contains("standing=\"quarantined\""), "{metrics}");
     let kept = running.directory.path().join(format!("state/faults/{}.json", digest(&build)));

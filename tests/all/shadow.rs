@@ -14,7 +14,8 @@ use feedgate::contract::limits::PluginLimits;
 use feedgate::logic::shadow::{Run, Verdict};
 use feedgate::plugin::{Compiler, Configured, Engine};
 use feedgate::provider::Provider;
-use feedgate::status::Status;
+use feedgate::status::{ProviderStatus, Status};
+use feedgate::store::Store;
 use feedgate_tests::{Kind, Options, Peer, Reply, Request, Response, ScriptedHttp, ScriptedWs};
 
 use crate::support::{bytes_of, eventually, plugin, redirected, venue};
@@ -26,7 +27,8 @@ const BOUNDS: Bounds = Bounds { time: Duration::from_secs(60), inputs: 5_000, va
 struct Feeding {
     provider: Provider,
     open: Configured,
-    status: Status,
+    store: Store,
+    status: Arc<ProviderStatus>,
 }
 
 impl Feeding {
@@ -35,17 +37,18 @@ impl Feeding {
         let plugin = plugin(plugin_name);
         let config = ProviderConfig::parse(config, Path::new("x.toml"), "x").unwrap_or_else(|error| panic!("{error}"));
         let open = plugin.configured("x".into(), config.settings.clone());
-        let status = Status::default();
-        let provider = Provider::new("x", plugin, config, &status, Arc::default());
+        let store = Store::default();
+        let status = Status::default().provider("x");
+        let provider = Provider::new(plugin, config, store.provider("x"), status.clone(), Arc::default());
         let mut provider = provider.unwrap_or_else(|error| panic!("{plugin_name}: {error}"));
-        provider.run(&status).unwrap_or_else(|error| panic!("{plugin_name}: {error}"));
-        Self { provider, open, status }
+        provider.run().unwrap_or_else(|error| panic!("{plugin_name}: {error}"));
+        Self { provider, open, store, status }
     }
 
     /// Waits for tapes that are as wanted.
     async fn tapes(&self, wanted: &str, is: impl Fn(&[Tape]) -> bool) -> Vec<Tape> {
         let look = || Some(self.provider.tapes()).filter(|tapes| is(tapes));
-        let last = || format!("never: {wanted}; {:?}, {:?}", self.provider.tapes(), self.status.provider("x").info());
+        let last = || format!("never: {wanted}; {:?}, {:?}", self.provider.tapes(), self.status.info());
         eventually(look, last).await
     }
 
@@ -100,10 +103,10 @@ async fn reads_again(kind: Kind, transport: &str) {
     let feeding = Feeding::start(kind.name(), &config);
     let default_ids = plugin(kind.name()).description().default_ids.clone();
     let fresh = || {
-        let mut readings = default_ids.iter().map(|id| feeding.status.store.read("x", id));
+        let mut readings = default_ids.iter().map(|id| feeding.store.read("x", id));
         readings.all(|reading| reading.is_some_and(|reading| reading.held.is_some())).then_some(())
     };
-    eventually(fresh, || format!("{name}: {:?}", feeding.status.store.read_provider("x"))).await;
+    eventually(fresh, || format!("{name}: {:?}", feeding.store.read_provider("x"))).await;
     let tapes = feeding.tapes("something received", |tapes| !tapes.is_empty()).await;
     let run = shadow::run(&feeding.open, &tapes, BOUNDS).await;
     let mut ids: Vec<&str> = default_ids.iter().map(String::as_str).collect();

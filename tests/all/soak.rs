@@ -94,12 +94,12 @@ impl Soak {
         for (name, plugin) in &plugins {
             running.drop_file(&format!("{name}.wasm"), &bytes_of(plugin));
         }
-        let fresh = |status: &feedgate::status::Status, name: &String| {
-            let readings = status.store.read_provider(name).unwrap_or_default();
+        let fresh = |name: &String| {
+            let readings = running.store().read_provider(name).unwrap_or_default();
             !readings.is_empty() && readings.iter().all(|reading| reading.state == State::Fresh)
         };
-        running.until("everything is fresh", |status| plugins.keys().all(|name| fresh(status, name))).await;
-        let ids = running.status().store.read_all().into_iter();
+        running.until("everything is fresh", |_| plugins.keys().all(fresh)).await;
+        let ids = running.store().read_all().into_iter();
         let ids = ids.map(|reading| (reading.provider.to_string(), reading.id.to_string())).collect();
         Self { running, plugins, ids, _venues: venues, _scripts: scripts }
     }

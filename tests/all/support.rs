@@ -12,7 +12,7 @@ use feedgate::contract::limits::PluginLimits;
 use feedgate::daemon::{self, ConfigSource, Daemon};
 use feedgate::plugin::{Compiler, Engine, Plugin};
 use feedgate::status::Status;
-use feedgate::store::{Reading, State};
+use feedgate::store::{Reading, State, Store};
 use feedgate_tests::{Kind, Options, Venue};
 use tempfile::TempDir;
 
@@ -154,6 +154,20 @@ impl Running {
         self.daemon.status()
     }
 
+    pub fn store(&self) -> &Arc<Store> {
+        self.daemon.store()
+    }
+
+    /// What `/metrics` shows.
+    pub fn metrics(&self) -> String {
+        self.status().render_metrics(self.store())
+    }
+
+    /// Who has not been fresh yet, and why.
+    pub fn not_ready(&self) -> Vec<(String, String)> {
+        self.status().not_ready(self.store())
+    }
+
     pub fn plugins_dir(&self) -> PathBuf {
         self.directory.path().join("plugins")
     }
@@ -174,7 +188,7 @@ impl Running {
     }
 
     pub fn read(&self, provider: &str, id: &str) -> Option<Reading> {
-        self.status().store.read(provider, id)
+        self.store().read(provider, id)
     }
 
     /// Waits until the id is in a state, and answers the reading.

@@ -15,6 +15,7 @@ use feedgate::contract::observation::{Key, Value};
 use feedgate::daemon::{ConfigSource, Daemon, Options};
 use feedgate::plugin::{Compiler, Engine};
 use feedgate::status::Status;
+use feedgate::store::Store;
 use feedgate_tests::ScriptedWs;
 use futures_util::FutureExt;
 
@@ -128,7 +129,7 @@ fn row(name: &str, guest: &[u8], others: usize, settings: &str, threads: usize) 
     let options = Options { compiler: Compiler::InThisProcess };
     let started = daemon.block_on(Daemon::start_with(ConfigSource::File(file), options));
     let started = started.unwrap_or_else(|error| panic!("{error}"));
-    let status = started.status().clone();
+    let (store, status) = (started.store().clone(), started.status().clone());
 
     let stop = AtomicBool::new(false);
     let latencies = std::thread::scope(|scope| {
@@ -139,49 +140,49 @@ fn row(name: &str, guest: &[u8], others: usize, settings: &str, threads: usize) 
                 }
             });
         }
-        while value(&status, "good").is_none() || !others_run(&status, others) {
+        while value(&store, "good").is_none() || !others_run(&store, &status, others) {
             std::thread::sleep(Duration::from_millis(1));
         }
         begin.store(true, Ordering::Relaxed);
-        let latencies = measure(&status, &sent);
+        let latencies = measure(&store, &sent);
         stop.store(true, Ordering::Relaxed);
         latencies
     });
     let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize].as_micros();
-    let deaths: usize = (0..others).map(|other| deaths(&status, &format!("bad{other}"))).sum();
+    let deaths: usize = (0..others).map(|other| deaths(&store, &status, &format!("bad{other}"))).sum();
     println!("{name:<44} {:>9} {:>9} {:>9}   {deaths}", at(0.5), at(0.99), at(1.0));
-    drop(status);
+    drop((store, status));
     daemon.block_on(started.stop());
     venue.shutdown_background();
 }
 
-fn value(status: &Status, provider: &str) -> Option<i64> {
-    match status.store.read(provider, "a")?.held?.value {
+fn value(store: &Store, provider: &str) -> Option<i64> {
+    match store.read(provider, "a")?.held?.value {
         Value::Decimal(decimal) => decimal.to_string().parse().ok(),
         _ => None,
     }
 }
 
 /// Whether each of them has been given a frame, or has died of one.
-fn others_run(status: &Status, others: usize) -> bool {
+fn others_run(store: &Store, status: &Status, others: usize) -> bool {
     (0..others).all(|other| {
         let name = format!("bad{other}");
-        value(status, &name).is_some() || deaths(status, &name) > 0
+        value(store, &name).is_some() || deaths(store, status, &name) > 0
     })
 }
 
-fn deaths(status: &Status, provider: &str) -> usize {
-    let rendered = status.render_metrics();
+fn deaths(store: &Store, status: &Status, provider: &str) -> usize {
+    let rendered = status.render_metrics(store);
     let of_it = format!("provider=\"{provider}\"");
     let lines = rendered.lines().filter(|line| line.contains("plugin_deaths") && line.contains(&of_it));
     lines.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).sum()
 }
 
 /// The time of each frame until its value, or a later one, can be read; in ascending order.
-fn measure(status: &Status, sent: &Mutex<Vec<Instant>>) -> Vec<Duration> {
+fn measure(store: &Store, sent: &Mutex<Vec<Instant>>) -> Vec<Duration> {
     let mut latencies = Vec::with_capacity(FRAMES);
     while latencies.len() < FRAMES {
-        let found = value(status, "good").and_then(|value| usize::try_from(value).ok());
+        let found = value(store, "good").and_then(|value| usize::try_from(value).ok());
         let now = Instant::now();
         if let Some(found) = found {
             let sent = sent.lock().expect("no one panics");

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::Api;
+use super::asked::Asked;
+use super::server::Api;
 use crate::config::{ApiConfig, SecretSource};
 use crate::contract::observation::UnixNanos;
 use crate::status::Status;
 use crate::status::control::{Applied, BuildCommand, Command, Control, ReloadReport};
+use crate::store::Store;
 
 /// Where an API listens until this is dropped or told to stop.
 pub(crate) struct Fake {
@@ -40,7 +42,7 @@ pub(crate) fn report(good: bool) -> ReloadReport {
 impl Fake {
     /// `tokens`: the reader's and the admin's, where they are asked for. A reload is a good one if `good`.
     pub(crate) async fn start(
-        status: Arc<Status>,
+        (store, status): (Arc<Store>, Arc<Status>),
         tokens: (Option<&str>, Option<&str>),
         good: bool,
         config: ApiConfig,
@@ -67,7 +69,7 @@ impl Fake {
         });
         let (tell, told) = oneshot::channel::<()>();
         let mut serving = JoinSet::new();
-        serving.spawn(api.serve(status, control, async { drop(told.await) }));
+        serving.spawn(api.serve(Asked { store, status, control }, async { drop(told.await) }));
         Self { address, tell: Some(tell), serving, _answering: answering, _tokens: files }
     }
 }

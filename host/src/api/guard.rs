@@ -20,7 +20,6 @@ use tokio::time::{Instant, timeout};
 
 use super::access::{Class, allow};
 use super::refusal::{Refusal, echo};
-use super::routes::ROUTES;
 use crate::config::{ApiConfig, ApiTokens};
 use crate::logic::rate_limit::RateLimit;
 
@@ -38,10 +37,12 @@ pub(super) struct Guard {
     admitted: Mutex<RateLimit>,
     refused: Mutex<RateLimit>,
     timeout: Duration,
+    /// What kind of question a path is; `None` where there is no such path.
+    class_of: fn(&str) -> Option<Class>,
 }
 
 impl Guard {
-    pub(super) fn new(config: &ApiConfig, tokens: ApiTokens) -> Self {
+    pub(super) fn new(config: &ApiConfig, tokens: ApiTokens, class_of: fn(&str) -> Option<Class>) -> Self {
         let limit = |count| Mutex::new(RateLimit::new(count, Duration::from_secs(1)));
         let count = config.max_requests_per_second;
         let refused = NonZeroU32::new(count.get() / REFUSED_PART).unwrap_or(NonZeroU32::MIN);
@@ -50,6 +51,7 @@ impl Guard {
             admitted: limit(count),
             refused: limit(refused),
             timeout: config.request_timeout,
+            class_of,
         }
     }
 
@@ -103,9 +105,8 @@ fn is_local_name(host: &str) -> bool {
 
 pub(super) async fn pass(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>();
-    let route = path.and_then(|path| ROUTES.iter().find(|route| route.path == path.as_str()));
     // What does not exist is told to readers alone.
-    let class = route.map_or(Class::Read, |route| route.class);
+    let class = path.and_then(|path| (guard.class_of)(path.as_str())).unwrap_or(Class::Read);
     if let Err(refusal) = guard.admit(class, request.headers()) {
         tracing::debug!(method = %request.method(), path = request.uri().path(), ?refusal, "the API refuses");
         return refusal.into_response();
@@ -128,7 +129,7 @@ mod tests {
         let config =
             ApiConfig { max_requests_per_second: NonZeroU32::new(20).expect("not zero"), ..ApiConfig::default() };
         let token = crate::access::token::Token::new("the-token-of-readers").expect("long enough");
-        let guard = Guard::new(&config, ApiTokens { read: Some(token), admin: None });
+        let guard = Guard::new(&config, ApiTokens { read: Some(token), admin: None }, |_| None);
         let headers =
             |token: &'static str| HeaderMap::from_iter([(AUTHORIZATION, axum::http::HeaderValue::from_static(token))]);
         let (right, wrong) = (headers("Bearer the-token-of-readers"), headers("Bearer the-token-of-others"));

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::observations::millis;
 use crate::status::Status;
+use crate::store::Store;
 
 #[derive(Serialize)]
 pub(super) struct Health {
@@ -36,9 +37,12 @@ pub(super) async fn alive(State(status): State<Arc<Status>>) -> Json<Health> {
     Json(Health { status: "ok", version: env!("CARGO_PKG_VERSION"), uptime_ms })
 }
 
-pub(super) async fn ready(State(status): State<Arc<Status>>) -> (StatusCode, Json<Readiness>) {
+pub(super) async fn ready(
+    State(store): State<Arc<Store>>,
+    State(status): State<Arc<Status>>,
+) -> (StatusCode, Json<Readiness>) {
     let missing: Vec<Missing> =
-        status.not_ready().into_iter().map(|(provider, reason)| Missing { provider, reason }).collect();
+        status.not_ready(&store).into_iter().map(|(provider, reason)| Missing { provider, reason }).collect();
     let ready = missing.is_empty();
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(Readiness { ready, missing }))

@@ -14,7 +14,7 @@ use super::query::Filter;
 use super::refusal::{Refusal, echo, existing};
 use crate::contract::observation::{self, ValueKind};
 use crate::status::Status;
-use crate::store::{ProviderSlots, Reading, wall_clock};
+use crate::store::{ProviderSlots, Reading, Store, wall_clock};
 
 /// One id, read. Also what `feedgate get` and `watch` understand.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -124,13 +124,15 @@ pub(super) fn millis(duration: std::time::Duration) -> u64 {
 }
 
 pub(super) async fn all(
+    State(store): State<Arc<Store>>,
     State(status): State<Arc<Status>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Observations>, Refusal> {
-    select(&status, &Filter::parse(query.as_deref())?)
+    select(&store, &status, &Filter::parse(query.as_deref())?)
 }
 
 pub(super) async fn of_provider(
+    State(store): State<Arc<Store>>,
     State(status): State<Arc<Status>>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
@@ -138,30 +140,31 @@ pub(super) async fn of_provider(
     let Path(provider) = path?;
     let mut filter = Filter::parse(query.as_deref())?;
     filter.providers = vec![provider];
-    select(&status, &filter)
+    select(&store, &status, &filter)
 }
 
 pub(super) async fn one(
+    State(store): State<Arc<Store>>,
     State(status): State<Arc<Status>>,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Json<Observation>, Refusal> {
     let Path((provider, id)) = path?;
-    let Some(reading) = status.store.read(&provider, &id) else {
-        let slots = slots_of(&status, &provider)?;
+    let Some(reading) = store.read(&provider, &id) else {
+        let slots = slots_of(&store, &status, &provider)?;
         return Err(unknown_id(&id, &slots));
     };
     let kind = status.find(&provider).and_then(|known| known.kind());
     Ok(Json(Observation::new(&reading, kind)))
 }
 
-fn select(status: &Status, filter: &Filter) -> Result<Json<Observations>, Refusal> {
+fn select(store: &Store, status: &Status, filter: &Filter) -> Result<Json<Observations>, Refusal> {
     let mut chosen = Vec::new();
     if filter.providers.is_empty() {
-        chosen = status.store.providers();
+        chosen = store.providers();
     }
     for name in &filter.providers {
         // A configured provider without slots has no ids: an empty answer is the true one.
-        let slots = slots_of(status, name)?;
+        let slots = slots_of(store, status, name)?;
         chosen.extend(slots.filter(|slots| !chosen.iter().any(|other| Arc::ptr_eq(other, slots))));
     }
     chosen.sort_by(|a, b| a.name().cmp(b.name()));
@@ -191,8 +194,8 @@ fn select(status: &Status, filter: &Filter) -> Result<Json<Observations>, Refusa
 }
 
 /// The provider's slots; `None` when it is configured and has no ids yet.
-fn slots_of(status: &Status, name: &str) -> Result<Option<Arc<ProviderSlots>>, Refusal> {
-    let slots = status.store.find(name);
+fn slots_of(store: &Store, status: &Status, name: &str) -> Result<Option<Arc<ProviderSlots>>, Refusal> {
+    let slots = store.find(name);
     if slots.is_none() && status.find(name).is_none() {
         return Err(unknown_provider(status, name));
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::observations::{millis, unknown_provider};
 use super::refusal::Refusal;
 use crate::status::{ConnectionInfo, PollerInfo, ProviderStatus, Status};
-use crate::store;
+use crate::store::{self, Store};
 
 /// Every provider, by name.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -119,11 +119,11 @@ pub struct Poller {
 }
 
 impl Provider {
-    fn new(provider: &ProviderStatus, status: &Status) -> Self {
+    fn new(provider: &ProviderStatus, store: &Store) -> Self {
         let info = provider.info();
         let mut ids: BTreeMap<String, usize> =
             store::State::ALL.into_iter().map(|state| (state.as_str().to_owned(), 0)).collect();
-        let readings = status.store.read_provider(&provider.name).unwrap_or_default();
+        let readings = store.read_provider(&provider.name).unwrap_or_default();
         for reading in &readings {
             *ids.entry(reading.state.as_str().to_owned()).or_default() += 1;
         }
@@ -193,18 +193,19 @@ fn until(at: Instant, now: Instant) -> u64 {
     millis(at.saturating_duration_since(now))
 }
 
-pub(super) async fn all(State(status): State<Arc<Status>>) -> Json<Providers> {
-    let providers = status.providers().iter().map(|provider| Provider::new(provider, &status)).collect();
+pub(super) async fn all(State(store): State<Arc<Store>>, State(status): State<Arc<Status>>) -> Json<Providers> {
+    let providers = status.providers().iter().map(|provider| Provider::new(provider, &store)).collect();
     Json(Providers { providers })
 }
 
 pub(super) async fn one(
+    State(store): State<Arc<Store>>,
     State(status): State<Arc<Status>>,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Provider>, Refusal> {
     let Path(name) = path?;
     match status.find(&name) {
-        Some(provider) => Ok(Json(Provider::new(&provider, &status))),
+        Some(provider) => Ok(Json(Provider::new(&provider, &store))),
         None => Err(unknown_provider(&status, &name)),
     }
 }

@@ -2,40 +2,18 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRef, Request, State};
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderValue, Uri};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
-use axum::{Json, Router};
 use serde::Serialize;
 
 use super::access::Class;
-use super::guard::{Guard, pass};
-use super::refusal::{Refusal, echo};
-use super::{changes, health, observations, plugins, providers, query};
+use super::asked::Asked;
+use super::{changes, health, observations, plugins, providers};
 use crate::status::Status;
-use crate::status::control::Control;
-
-/// What answers are made of.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    pub status: Arc<Status>,
-    pub control: Control,
-}
-
-impl FromRef<Asked> for Arc<Status> {
-    fn from_ref(asked: &Asked) -> Self {
-        asked.status.clone()
-    }
-}
-
-impl FromRef<Asked> for Control {
-    fn from_ref(asked: &Asked) -> Self {
-        asked.control.clone()
-    }
-}
+use crate::store::Store;
 
 /// One endpoint.
 pub(super) struct Route {
@@ -46,7 +24,7 @@ pub(super) struct Route {
     pub(super) parameters: &'static [&'static str],
     /// An admin's is asked with POST, every other with GET.
     pub(super) class: Class,
-    answer: fn() -> MethodRouter<Asked>,
+    pub(super) answer: fn() -> MethodRouter<Asked>,
 }
 
 pub(super) const ROUTES: [Route; 19] = [
@@ -180,37 +158,6 @@ pub(super) const ROUTES: [Route; 19] = [
     },
 ];
 
-/// Answers what `guard` lets through.
-pub(super) fn router(asked: Asked, guard: Arc<Guard>) -> Router {
-    let mut router = Router::new();
-    for route in ROUTES {
-        let known = route.parameters;
-        let checked = move |request: Request, next: Next| async move {
-            match query::check(request.uri().query(), known) {
-                Ok(()) => next.run(request).await,
-                Err(refusal) => refusal.into_response(),
-            }
-        };
-        router = router.route(route.path, (route.answer)().layer(middleware::from_fn(checked)));
-    }
-    router
-        .fallback(unknown)
-        .method_not_allowed_fallback(async || Refusal::Method)
-        .layer(middleware::from_fn_with_state(guard, pass))
-        .layer(middleware::map_response(no_store))
-        .with_state(asked)
-}
-
-/// A cache between here and the reader would serve old values as new ones.
-async fn no_store(mut response: Response) -> Response {
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-async fn unknown(uri: Uri) -> Refusal {
-    Refusal::Unknown(format!("no endpoint {}; / lists what there is", echo(uri.path())))
-}
-
 #[derive(Serialize)]
 struct Index {
     name: &'static str,
@@ -240,6 +187,11 @@ async fn index() -> Json<Index> {
     })
 }
 
+/// What kind of question a path of the table is.
+pub(super) fn class_of(path: &str) -> Option<Class> {
+    ROUTES.iter().find(|route| route.path == path).map(|route| route.class)
+}
+
 impl Route {
     /// Without the router's own sign for a tail.
     pub(super) fn documented_path(&self) -> String {
@@ -251,9 +203,9 @@ impl Route {
     }
 }
 
-async fn metrics(State(status): State<Arc<Status>>) -> impl IntoResponse {
+async fn metrics(State(store): State<Arc<Store>>, State(status): State<Arc<Status>>) -> impl IntoResponse {
     let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, format)], status.render_metrics())
+    ([(CONTENT_TYPE, format)], status.render_metrics(&store))
 }
 
 async fn openapi() -> impl IntoResponse {

@@ -17,13 +17,13 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
+use super::asked::Asked;
 use super::guard::Guard;
 use super::patience::Patient;
-use super::routes::{Asked, router};
+use super::router::router;
+use super::routes::class_of;
 use super::tls::acceptor;
 use crate::config::ApiConfig;
-use crate::status::Status;
-use crate::status::control::Control;
 
 /// How long open answers may take once the daemon stops: a reader that never finishes must not hold it up.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ impl Api {
     /// Reads the tokens and the certificate, and listens.
     pub async fn bind(config: &ApiConfig) -> Result<Self, ApiStartError> {
         let refused = |(field, why)| ApiStartError::Refused { field, why };
-        let guard = Arc::new(Guard::new(config, config.read_tokens().map_err(refused)?));
+        let guard = Arc::new(Guard::new(config, config.read_tokens().map_err(refused)?, class_of));
         let tls = config.tls.as_ref().map(acceptor).transpose().map_err(refused)?.map(Acceptor);
         let failed = |why| ApiStartError::Listen { address: config.listen, why };
         let listener = TcpListener::bind(config.listen).await.map_err(failed)?;
@@ -88,10 +88,10 @@ impl Api {
     }
 
     /// Answers until `stop` completes, then finishes what was asked before, within five seconds.
-    pub async fn serve(mut self, status: Arc<Status>, control: Control, stop: impl Future<Output = ()>) {
-        let mut reloads = control.reloads();
-        let metrics = status.metrics.clone();
-        let router = router(Asked { status, control }, self.guard.clone());
+    pub async fn serve(mut self, asked: Asked, stop: impl Future<Output = ()>) {
+        let mut reloads = asked.control.reloads();
+        let metrics = asked.status.metrics.clone();
+        let router = router(asked, self.guard.clone());
         let stopping = watch::Sender::new(false);
         let mut connections = JoinSet::new();
         let max = self.config.max_connections.get() as usize;

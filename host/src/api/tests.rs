@@ -21,14 +21,14 @@ use crate::logic::session::Subscription;
 use crate::status::{
     BuildInfo, ConfigStatus, ConnectionInfo, LoadedPlugin, PluginStatus, PollerInfo, ProviderState, Status, Trouble,
 };
-use crate::store::{Carrier, Note, ProviderSlots};
+use crate::store::{Carrier, Note, ProviderSlots, Store};
 
 /// A daemon's state with something of everything: a streaming provider with one id in each state, a polling one
 /// without a value, one that is switched off.
-fn filled() -> Arc<Status> {
-    let status = Arc::new(Status::default());
+fn filled() -> (Arc<Store>, Arc<Status>) {
+    let (store, status) = (Arc::new(Store::default()), Arc::new(Status::default()));
     let second = Duration::from_secs(1);
-    let slots = status.store.provider("venue");
+    let slots = store.provider("venue");
     let ids = ["BTC/USD", "old", "odd name %?", "delisted", "null", "flag", "bytes"];
     slots.set_ids(&ids.map(|id| (id.into(), 10 * second)));
     write(&slots, 0, Held::Decimal(Decimal::new(6_511_420, -2).expect("in range")), 0);
@@ -71,8 +71,8 @@ fn filled() -> Arc<Status> {
         let value = Held::Text("words".to_owned());
         old.write(Observed { key: old.key(), value, observed_at, sequence: Some(sequence) }, receipt);
     }
-    status.store.provider("poll").set_ids(&[("a,b".into(), second)]);
-    note(&status.store.provider("poll"), 0, Note::Down, "refused");
+    store.provider("poll").set_ids(&[("a,b".into(), second)]);
+    note(&store.provider("poll"), 0, Note::Down, "refused");
     status.provider("poll").update(|info| {
         info.enabled = true;
         info.state = ProviderState::Running;
@@ -125,7 +125,7 @@ fn filled() -> Arc<Status> {
         last_reload: Some(report(false)),
     };
     status.set_config(config);
-    status
+    (store, status)
 }
 
 /// Stores a value that the venue says was true `ago` seconds before.
@@ -146,8 +146,8 @@ struct Served(Fake);
 
 impl Served {
     /// Everybody may read, and the admin may change.
-    async fn new(status: Arc<Status>) -> Self {
-        Self(Fake::start(status, (None, Some(ADMIN)), true, ApiConfig::default()).await)
+    async fn new(made: (Arc<Store>, Arc<Status>)) -> Self {
+        Self(Fake::start(made, (None, Some(ADMIN)), true, ApiConfig::default()).await)
     }
 
     async fn ask(&self, method: &str, target: &str) -> Answer {
@@ -302,12 +302,12 @@ async fn head_answers_as_get_without_a_body() {
 
 #[tokio::test]
 async fn ready_once_every_enabled_provider_was_fresh() {
-    let status = Arc::new(Status::default());
-    let api = Served::new(status.clone()).await;
+    let (store, status) = (Arc::new(Store::default()), Arc::new(Status::default()));
+    let api = Served::new((store.clone(), status.clone())).await;
     assert_eq!(api.get("/readyz").await.status, 503, "the files were not looked at yet");
     status.set_settled();
     assert_eq!(api.get("/readyz").await.status, 200, "nothing is configured");
-    let slots = status.store.provider("a");
+    let slots = store.provider("a");
     slots.set_ids(&[("x".into(), Duration::from_secs(1))]);
     status.provider("a").update(|info| info.enabled = true);
     let answer = api.get("/readyz").await;
@@ -523,8 +523,8 @@ fn every_route_is_documented_and_nothing_else_is() {
 #[tokio::test]
 async fn answers_have_the_documented_shape() {
     let document = openapi();
-    for (status, some) in [(filled(), true), (Arc::default(), false)] {
-        let api = Served::new(status).await;
+    for (made, some) in [(filled(), true), (Default::default(), false)] {
+        let api = Served::new(made).await;
         for route in &ROUTES {
             let path = route.documented_path();
             let answer = api.asked_as(route, "BTC/USD").await;

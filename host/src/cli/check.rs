@@ -17,6 +17,7 @@ use crate::contract::codec::OpenCodec;
 use crate::plugin::{Compiler, Engine, Plugin, digest_of};
 use crate::provider::Provider;
 use crate::status::Status;
+use crate::store::Store;
 
 /// Exit code 0 when everything would run, 1 when something would not, 2 when the configuration is refused.
 pub fn check(path: &Path, json: bool) -> ExitCode {
@@ -77,12 +78,11 @@ fn checked(path: &Path, json: bool) -> ExitCode {
             }
         }
     }
-    let status = Status::default();
     for (name, provider) in &providers {
         let checked = match plugins.get(&provider.plugin) {
             _ if !provider.enabled => Ok(()),
             None => Err(format!("plugin {}.wasm is not there or was refused", provider.plugin)),
-            Some(plugin) => check_provider(name, plugin, provider, &status),
+            Some(plugin) => check_provider(name, plugin, provider),
         };
         if let Err(why) = checked {
             problems.insert(format!("provider {name}"), why);
@@ -109,8 +109,9 @@ fn checked(path: &Path, json: bool) -> ExitCode {
     if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn check_provider(name: &str, plugin: &Plugin, config: &ProviderConfig, status: &Status) -> Result<(), String> {
-    Provider::new(name, plugin.clone(), config.clone(), status, Arc::default())?;
+fn check_provider(name: &str, plugin: &Plugin, config: &ProviderConfig) -> Result<(), String> {
+    let (slots, status) = (Store::default().provider(name), Status::default().detached(name));
+    Provider::new(plugin.clone(), config.clone(), slots, status, Arc::default())?;
     let open = plugin.configured(name.into(), config.settings.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
     runtime.block_on(open.open()).map(drop).map_err(|death| death.to_string())

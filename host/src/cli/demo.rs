@@ -97,7 +97,7 @@ impl Scene {
     fn hints(&self) -> Vec<String> {
         let api = self.daemon.api().map_or_else(String::new, |api| api.to_string());
         let directory = self.directory.path().display();
-        let readings = self.daemon.status().store.read_all();
+        let readings = self.daemon.store().read_all();
         let (provider, id) = readings.first().map_or(("PROVIDER", "ID"), |reading| (&*reading.provider, &*reading.id));
         // `cargo run` puts no `feedgate` on the path.
         let feedgate =
@@ -121,11 +121,11 @@ impl Scene {
     }
 
     async fn show(&self, limit: Option<Duration>) -> ExitCode {
-        let status = self.daemon.status().clone();
+        let (store, status) = (self.daemon.store().clone(), self.daemon.status().clone());
         let mut seen = Seen::default();
         // The hints name what is there: wait for the first provider, which takes about a second.
         let patience = Instant::now() + limit.unwrap_or(FIRST_PROVIDER).min(FIRST_PROVIDER);
-        while status.store.providers().is_empty() && Instant::now() < patience {
+        while store.providers().is_empty() && Instant::now() < patience {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let notes = self.hints();
@@ -133,14 +133,14 @@ impl Scene {
             println!("{}", notes.join("\n"));
         }
         let look = async || {
-            let readings = status.store.read_all();
+            let readings = store.read_all();
             seen.look(&readings);
             Ok(readings.iter().map(|reading| observation(&status, reading)).collect())
         };
         let title = "feedgate demo".to_owned();
         let shown = live(look, &Live { title, notes, limit, json: false }).await;
         let code = exit_code(shown.map(|_| super::Exit::Fine));
-        seen.look(&self.daemon.status().store.read_all());
+        seen.look(&self.daemon.store().read_all());
         let missing = seen.missing();
         if code != ExitCode::SUCCESS || missing.is_empty() {
             return code;
@@ -154,18 +154,18 @@ impl Scene {
     /// Waits until every id was fresh, or for `limit`.
     async fn report(&self, limit: Duration) -> ExitCode {
         let started = Instant::now();
-        let status = self.daemon.status();
+        let (store, status) = (self.daemon.store(), self.daemon.status());
         let mut seen = Seen::default();
         loop {
-            seen.look(&status.store.read_all());
-            let running = status.providers().len() >= self.venues.len() && status.not_ready().is_empty();
+            seen.look(&store.read_all());
+            let running = status.providers().len() >= self.venues.len() && status.not_ready(store).is_empty();
             if started.elapsed() >= limit || (running && seen.missing().is_empty()) {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let missing = seen.missing();
-        let not_ready = status.not_ready();
+        let not_ready = status.not_ready(store);
         let ok = missing.is_empty() && not_ready.is_empty() && !seen.ids.is_empty();
         let providers: Vec<_> = status
             .providers()
@@ -187,7 +187,7 @@ impl Scene {
             "never_fresh": missing.iter().map(|(id, reason)| json!({"id": id, "reason": reason})).collect::<Vec<_>>(),
             "not_ready": not_ready.iter().map(|(name, why)| json!({"provider": name, "reason": why})).collect::<Vec<_>>(),
             "providers": providers,
-            "observations": status.store.read_all().iter().map(|reading| observation(status, reading)).collect::<Vec<_>>(),
+            "observations": store.read_all().iter().map(|reading| observation(status, reading)).collect::<Vec<_>>(),
         });
         println!("{report:#}");
         if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -12,7 +12,7 @@ use crate::api::fake::{ADMIN, Fake};
 use crate::config::ApiConfig;
 use crate::contract::observation::{Decimal, Key, Observation, UnixNanos, Value};
 use crate::status::{BuildInfo, ConfigStatus, ConnectionInfo, PluginStatus, ProviderState, Status};
-use crate::store::Note;
+use crate::store::{Note, Store};
 
 /// A daemon with one fresh id, one rejected, and a provider that waits for its plugin; and what it is shown.
 async fn daemon() -> (Address, Fake) {
@@ -21,8 +21,8 @@ async fn daemon() -> (Address, Fake) {
 
 /// A reload is a good one if `good`.
 async fn started(good: bool) -> (Address, Fake) {
-    let status = Arc::new(Status::default());
-    let slots = status.store.provider("venue");
+    let (store, status) = (Arc::new(Store::default()), Arc::new(Status::default()));
+    let slots = store.provider("venue");
     let table = slots.set_ids(&["BTC/USD", "odd, id&name"].map(|id| (id.into(), Duration::from_secs(60))));
     let slot = |key| table.get(Key(key)).expect("just made");
     let value = Value::Decimal(Decimal::new(6_511_420, -2).expect("in range"));
@@ -66,7 +66,7 @@ async fn started(good: bool) -> (Address, Fake) {
     let pinned = Some(builds[1].digest.clone());
     status.set_plugin("venue", Some(PluginStatus { builds, pinned, ..PluginStatus::default() }));
     status.set_plugin("bad", Some(PluginStatus { error: "not a component".to_owned(), ..PluginStatus::default() }));
-    let fake = Fake::start(status, (None, Some(ADMIN)), good, ApiConfig::default()).await;
+    let fake = Fake::start((store, status), (None, Some(ADMIN)), good, ApiConfig::default()).await;
     (address(&fake.address.to_string()), fake)
 }
 
@@ -182,7 +182,7 @@ async fn a_reload_says_what_came_of_it() {
 async fn the_last_reload_is_told_to_readers() {
     let status = Arc::new(Status::default());
     status.set_config(ConfigStatus { last_reload: Some(crate::api::fake::report(false)), ..ConfigStatus::default() });
-    let fake = Fake::start(status, (None, None), true, ApiConfig::default()).await;
+    let fake = Fake::start((Arc::default(), status), (None, None), true, ApiConfig::default()).await;
     let daemon = address(&fake.address.to_string());
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let asked = reload::ReloadAsked { daemon, how: How::Last, json: true };

@@ -24,7 +24,7 @@ use crate::logic::schedule::{ScheduleConfig, phase_of};
 use crate::logic::session::{Heartbeat, HeartbeatWhen, SessionConfig};
 use crate::logic::shard::assign;
 use crate::plugin::{Configured, Plugin};
-use crate::status::{ProviderStatus, Status};
+use crate::status::ProviderStatus;
 use crate::store::{Note, ProviderSlots, SlotTable, Unless};
 use crate::transport::{
     self, HttpClient, Network, OriginLimits, Places, Polled, PollerSetup, SessionSetup, SocketLimits, Wanted,
@@ -96,13 +96,13 @@ impl Provider {
     /// Checks everything and touches nothing: [`Provider::run`] starts it. The error says why the provider cannot run
     /// as configured.
     pub fn new(
-        name: &str,
         plugin: Plugin,
         config: ProviderConfig,
-        status: &Status,
+        slots: Arc<ProviderSlots>,
+        status: Arc<ProviderStatus>,
         origins: Arc<OriginLimits>,
     ) -> Result<Self, String> {
-        Self::with_codec(name, plugin, config, status, origins, |codec| codec)
+        Self::with_codec(plugin, config, slots, status, origins, |codec| codec)
     }
 }
 
@@ -110,10 +110,10 @@ impl<O: OpenCodec + Clone> Provider<O> {
     /// As [`Provider::new`], with other codecs in place of the plugin's, which still describes itself and the venue: for
     /// measuring what the plugin's cost.
     pub fn with_codec(
-        name: &str,
         plugin: Plugin,
         config: ProviderConfig,
-        status: &Status,
+        slots: Arc<ProviderSlots>,
+        status: Arc<ProviderStatus>,
         origins: Arc<OriginLimits>,
         codec: impl FnOnce(Configured) -> O,
     ) -> Result<Self, String> {
@@ -131,11 +131,10 @@ impl<O: OpenCodec + Clone> Provider<O> {
         let places = Arc::new(Places::new(grants.clone()));
         let client =
             HttpClient::new(grants.clone(), secrets.clone(), places.clone(), origins.clone(), &network, max_body)?;
-        let slots = status.store.provider(name);
         let parts = Parts {
-            open: codec(plugin.configured(name.into(), config.settings.clone()).redacting(secrets.clone())),
+            open: codec(plugin.configured(status.name.clone(), config.settings.clone()).redacting(secrets.clone())),
             faults: Arc::default(),
-            status: status.detached(name),
+            status,
             buckets: description.buckets.iter().chain(&config.limits).copied().collect(),
             places,
             slots,
@@ -166,10 +165,9 @@ impl<O: OpenCodec + Clone> Provider<O> {
     }
 
     /// Starts the tasks, in place of whatever wrote the slots before. Once. The error is the system's.
-    pub fn run(&mut self, status: &Status) -> Result<(), String> {
+    pub fn run(&mut self) -> Result<(), String> {
         let table = self.parts.slots.set_ids(&self.ids);
         self.parts.slots.serve(self.writer);
-        status.install(self.parts.status.clone());
         self.counted = self.counts();
         self.start(&table)
     }
@@ -186,10 +184,9 @@ impl<O: OpenCodec + Clone> Provider<O> {
     }
 
     /// It serves from now on, and whatever was said of its ids by it holds.
-    pub fn take_over(&mut self, status: &Status) {
+    pub fn take_over(&mut self) {
         let table = self.parts.slots.set_ids(&self.ids);
         self.parts.slots.serve(self.writer);
-        status.install(self.parts.status.clone());
         self.counted = self.counts();
         self.tell(&table);
     }
@@ -465,13 +462,13 @@ impl<O: OpenCodec + Clone> Provider<O> {
 
     /// Whether a task has ended although nobody stopped it; a panic is counted. The provider must then be started
     /// anew.
-    pub fn is_broken(&mut self, status: &Status) -> bool {
+    pub fn is_broken(&mut self) -> bool {
         let mut broken = false;
         while let Some(ended) = self.tasks.try_join_next() {
             if let Err(error) = ended
                 && error.is_panic()
             {
-                status.metrics.task_panic();
+                self.parts.status.metrics.task_panic();
                 tracing::error!(provider = %self.parts.status.name, %error, "a task panicked");
             }
             broken = true;

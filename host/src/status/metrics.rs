@@ -15,9 +15,10 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use super::plugin::PluginStatus;
+use super::trouble::Trouble;
 use crate::logic::probation::Counts;
 use crate::logic::schedule::Circuit;
-use crate::status::{PluginStatus, Trouble};
 use crate::store::{State, Store};
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
@@ -435,6 +436,11 @@ struct Own {
 }
 
 impl ProviderMetrics {
+    /// A task of it panicked.
+    pub fn task_panic(&self) {
+        self.all.task_panic();
+    }
+
     pub fn outcome(&self, outcome: Outcome) {
         self.outcomes[outcome as usize].inc();
     }

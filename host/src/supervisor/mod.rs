@@ -25,7 +25,7 @@ use crate::plugin::{Engine, Plugin};
 use crate::provider::Provider;
 use crate::status::control::{Applied, Command, ReloadReport};
 use crate::status::{ConfigStatus, Status};
-use crate::store::wall_clock;
+use crate::store::{Store, wall_clock};
 use crate::transport::OriginLimits;
 
 mod builds;
@@ -85,6 +85,7 @@ struct Reload {
 }
 
 pub(crate) struct Supervisor {
+    store: Arc<Store>,
     status: Arc<Status>,
     engine: Arc<Engine>,
     origins: Arc<OriginLimits>,
@@ -141,6 +142,7 @@ impl Supervisor {
         config_planner: Planner,
         engine: Engine,
         registry: Registry,
+        store: Arc<Store>,
         status: Arc<Status>,
     ) -> Self {
         let builds = registry.load().unwrap_or_else(|error| {
@@ -150,6 +152,7 @@ impl Supervisor {
         let refused = config_path.clone().zip(loaded.refused);
         let bad_grants = loaded.bad_grants.map(|error| (error.path.clone(), error));
         Self {
+            store,
             status,
             engine: Arc::new(engine),
             origins: Arc::default(),
@@ -388,11 +391,8 @@ impl Supervisor {
                 self.publish_config();
             }
         }
-        let broken: Vec<String> = self
-            .running
-            .iter_mut()
-            .filter_map(|(name, provider)| provider.is_broken(&self.status).then(|| name.clone()))
-            .collect();
+        let broken: Vec<String> =
+            self.running.iter_mut().filter_map(|(name, provider)| provider.is_broken().then(|| name.clone())).collect();
         for name in broken {
             if let Some(provider) = self.running.remove(&name) {
                 provider.stop("a task of it broke; starting anew").await;
@@ -414,7 +414,7 @@ impl Supervisor {
     }
 
     fn has_fresh_values(&self, provider: &str) -> bool {
-        self.status.store.find(provider).is_some_and(|slots| slots.has_fresh())
+        self.store.find(provider).is_some_and(|slots| slots.has_fresh())
     }
 
     /// Whether it is about a plugin, and whether something is to be done now. A plugin's time comes once it is loaded.

@@ -64,6 +64,7 @@ impl Supervisor {
         for status in self.status.providers() {
             if !self.wanted.contains_key(&*status.name) {
                 self.status.remove_provider(&status.name);
+                self.store.remove(&status.name);
             }
         }
         for (name, config) in self.wanted.clone() {
@@ -163,7 +164,8 @@ impl Supervisor {
         if let Err(reason) = probe(name, &plugin, &config).await {
             return self.refused_now(name, &plugin, config, &reason);
         }
-        let made = Provider::new(name, plugin.clone(), config.clone(), &self.status, self.origins.clone());
+        let (slots, status) = (self.store.provider(name), self.status.detached(name));
+        let made = Provider::new(plugin.clone(), config.clone(), slots, status, self.origins.clone());
         let mut provider = match made {
             Ok(provider) => provider,
             Err(reason) => return self.refused_now(name, &plugin, config, &reason),
@@ -201,7 +203,9 @@ impl Supervisor {
         if let Some(old) = self.running.remove(name) {
             old.stop("being replaced").await;
         }
-        if let Err(reason) = provider.run(&self.status) {
+        // Its status is what is shown from here on, also where it fails to start.
+        self.status.install(provider.status().clone());
+        if let Err(reason) = provider.run() {
             return self.refused_now(name, &plugin, config, &reason);
         }
         self.refused.remove(name);
@@ -279,7 +283,7 @@ impl Supervisor {
                 changed = true;
                 continue;
             };
-            if heir.provider.is_broken(&self.status) {
+            if heir.provider.is_broken() {
                 self.heir_failed(&name, "a task of it broke").await;
                 changed = true;
                 continue;
@@ -317,7 +321,8 @@ impl Supervisor {
 
     fn take_over(&mut self, name: &str) {
         let Some(Heir { mut provider, what, .. }) = self.heirs.remove(name) else { return };
-        provider.take_over(&self.status);
+        provider.take_over();
+        self.status.install(provider.status().clone());
         let old = self.running.remove(name);
         let before = old.as_ref().map(|old| old.plugin().digest());
         let counts = old.as_ref().map(Provider::counts_while_serving).unwrap_or_default();

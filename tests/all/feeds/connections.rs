@@ -128,7 +128,7 @@ async fn hundreds_of_ids_stay_within_the_venues_limits() {
     let daemon = Running::start(&text, &plugins).await;
     for (kind, count, venue) in venues {
         let fresh = || {
-            let readings = daemon.status().store.read_provider(kind.name()).unwrap_or_default();
+            let readings = daemon.store().read_provider(kind.name()).unwrap_or_default();
             readings.iter().filter(|reading| reading.state == State::Fresh).count()
         };
         daemon.until(&format!("all of {kind:?} are fresh"), |_| fresh() == count).await;

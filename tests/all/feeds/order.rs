@@ -160,7 +160,7 @@ async fn a_sequence_may_begin_anew_after_a_reconnect_and_may_have_gaps() {
         // One message is left out before each that comes.
         daemon.until(&format!("{with_gaps}: gaps are counted"), |_| daemon.outcomes(&with_gaps, "missed") >= 2).await;
         let series = |cause: &str| format!("feedgate_outcomes_total{{provider=\"{with_gaps}\",cause=\"{cause}\"}}");
-        assert!(daemon.status().render_metrics().contains(&series("missed")), "{name}");
+        assert!(daemon.metrics().contains(&series("missed")), "{name}");
         // They are the connection's, not the id's.
         assert_eq!(daemon.read(&with_gaps, id).map(|reading| reading.missed), Some(0), "{name}");
 

@@ -51,7 +51,7 @@ async fn a_connection_is_replaced_before_the_venue_cuts_it() {
     let venue = venue(Kind::Binance, Options { max_age: Some(age), ..lively() }).await;
     let daemon = streaming(&venue, "websocket = { max_connection_age_ms = 2000, backoff_first_ms = 20 }").await;
     without_a_gap(&daemon, "p", &IDS, "three were replaced", || venue.stats().connects >= 4).await;
-    let ends = daemon.status().render_metrics();
+    let ends = daemon.metrics();
     let ended = |cause: &str| ends.contains(&format!("feedgate_disconnects_total{{provider=\"p\",cause=\"{cause}\"}}"));
     assert!(ended("replaced") && !ended("closed") && !ended("max-age"), "{ends}");
     daemon.stop().await;

@@ -126,7 +126,7 @@ async fn a_venue_that_refuses_us_is_left_alone_and_says_so_everywhere() {
         let (_, _, words) = found().expect("just seen");
         assert!(words.contains(&format!("status {code}")), "{words}");
         let metric = format!("feedgate_trouble{{provider=\"{name}\",trouble=\"{}\"}} 1", trouble.as_str());
-        assert!(daemon.status().render_metrics().contains(&metric), "{metric}");
+        assert!(daemon.metrics().contains(&metric), "{metric}");
         if *waits {
             let next = connection(&daemon, &name).and_then(|connection| connection.next_attempt).expect("it waits");
             assert!(next > tokio::time::Instant::now() + Duration::from_secs(200), "{name}");

@@ -57,9 +57,9 @@ fn plain(body: impl Into<Vec<u8>>) -> Response {
 }
 
 /// The requests of one provider, `metric="result"`.
-fn counted(status: &Status, provider: &str, result: &str) -> u64 {
+fn counted(running: &Running, provider: &str, result: &str) -> u64 {
     let line = format!("feedgate_requests_total{{provider=\"{provider}\",cause=\"{result}\"}} ");
-    let text = status.render_metrics();
+    let text = running.metrics();
     text.lines().find_map(|found| found.strip_prefix(&line)?.parse().ok()).unwrap_or(0)
 }
 
@@ -96,15 +96,15 @@ async fn an_answer_that_has_not_changed_is_confirmed() {
     ];
     let running = Running::start(&config.concat(), &["guest"]).await;
     for name in ["tagged", "dated"] {
-        running.until("confirmed", |status| counted(status, name, "not-modified") >= 30).await;
+        running.until("confirmed", |_| counted(&running, name, "not-modified") >= 30).await;
         let reading = running.state(name, "a", State::Fresh).await;
         let held = reading.held.as_ref().expect("fresh").clone();
         assert_eq!(shown(&reading).as_deref(), Some("1.50"), "{name}");
         assert!(held.age < Duration::from_millis(500), "{name}: {held:?}");
     }
-    running.until("asked", |status| counted(status, "own", "ok") >= 3 && counted(status, "partly", "ok") >= 3).await;
+    running.until("asked", |_| counted(&running, "own", "ok") >= 3 && counted(&running, "partly", "ok") >= 3).await;
     for name in ["own", "partly"] {
-        assert_eq!(counted(running.status(), name, "not-modified"), 0, "{name}");
+        assert_eq!(counted(&running, name, "not-modified"), 0, "{name}");
     }
     let seen = seen.lock().expect("no panic").clone();
     let first = |path: &str| seen[path].iter().take(3).cloned().collect::<Vec<_>>();
@@ -134,8 +134,8 @@ async fn a_validator_does_not_outlive_its_codec() {
     // It traps when it is asked to plan for the fourth time, and then every fourth time.
     let dies = r#"on = "create", how = "trap", after = 3"#;
     let running = Running::start(&guest("p", dies, "", &redirect(&server)), &["guest"]).await;
-    running.until("two lives", |status| counted(status, "p", "ok") >= 3).await;
-    assert!(counted(running.status(), "p", "not-modified") >= 2);
+    running.until("two lives", |_| counted(&running, "p", "ok") >= 3).await;
+    assert!(counted(&running, "p", "not-modified") >= 2);
     *body.lock().expect("no panic") = "0 7.50\n1 8.50";
     running.value("p", "a", "7.50").await;
     running.stop().await;
@@ -175,8 +175,8 @@ async fn requests_take_turns_and_no_id_waits_longer_than_a_cycle() {
     let running = Running::start(&guest("often", "batch = 2", "", &more), &["guest"]).await;
     server.requested(12 + 60).await;
     running
-        .until("every id has a value", |status| {
-            ids.iter().all(|id| status.store.read("often", id).is_some_and(|reading| reading.held.is_some()))
+        .until("every id has a value", |_| {
+            ids.iter().all(|id| running.read("often", id).is_some_and(|reading| reading.held.is_some()))
         })
         .await;
     for id in &ids {
@@ -212,7 +212,7 @@ async fn a_circuit_opens_and_one_request_on_trial_closes_it() {
     running.state("p", "b", State::Fresh).await;
     ill.store(true, relaxed);
     running.until("the circuit opens", |status| circuit(status) == "open").await;
-    assert!(running.status().render_metrics().contains("poll_circuit{provider=\"p\"} 2"));
+    assert!(running.metrics().contains("poll_circuit{provider=\"p\"} 2"));
     for id in ["a", "b"] {
         running.state("p", id, State::ProviderDown).await;
     }
@@ -379,7 +379,7 @@ async fn a_slow_request_is_sent_a_second_time_where_the_operator_wants_it() {
     let hedged = ", timeout_ms = 60000, hedge_after_ms = 20";
     let running = Running::start(&guest("p", "", hedged, &redirect(&server)), &["guest"]).await;
     running.value("p", "a", "1.50").await;
-    running.until("more polls", |status| counted(status, "p", "hedged") >= 3).await;
+    running.until("more polls", |_| counted(&running, "p", "hedged") >= 3).await;
     running.stop().await;
     server.shutdown().await;
 }

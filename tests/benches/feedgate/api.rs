@@ -32,7 +32,7 @@ impl Asked {
         let options = Options { compiler: Compiler::InThisProcess };
         let daemon = runtime.block_on(Daemon::start_with(ConfigSource::File(file), options));
         let daemon = daemon.unwrap_or_else(|error| panic!("{error}"));
-        let slots = daemon.status().store.provider("bench");
+        let slots = daemon.store().provider("bench");
         let ids: Vec<_> = (0..IDS).map(|id| (format!("id{id}").into(), Duration::from_secs(3_600))).collect();
         let table = slots.set_ids(&ids);
         for key in (0..IDS).map(Key) {

@@ -15,6 +15,7 @@ use crate::plugin::Plugin;
 use crate::provider::Provider;
 use crate::status::Status;
 use crate::status::metrics::StageTimes;
+use crate::store::Store;
 use crate::transport::OriginLimits;
 
 /// How long anything may take that takes milliseconds.
@@ -59,7 +60,6 @@ pub(super) struct Run {
 
 /// A provider at work.
 pub(super) struct Side {
-    status: Status,
     provider: Provider<Open>,
     watch: Arc<Watch>,
     reader: Reader,
@@ -74,15 +74,15 @@ impl Side {
         per_connection: usize,
         reader: Reader,
     ) -> Result<Self, String> {
-        let status = Status::default();
+        let (slots, status) = (Store::default().provider("bench"), Status::default().detached("bench"));
         let watch = Arc::<Watch>::default();
         let config = config(plugin, origin, ids, per_connection)?;
         // Limits of its own: the venue is none that could mind.
         let origins = Arc::<OriginLimits>::default();
         let open = |plugin| Open { plugin, reader, watch: watch.clone() };
-        let provider = Provider::with_codec("bench", plugin.clone(), config, &status, origins, open)?;
-        let mut side = Self { status, provider, watch, reader };
-        side.provider.run(&side.status)?;
+        let provider = Provider::with_codec(plugin.clone(), config, slots, status, origins, open)?;
+        let mut side = Self { provider, watch, reader };
+        side.provider.run()?;
         side.settle(ids.len())?;
         Ok(side)
     }

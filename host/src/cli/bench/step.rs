@@ -27,7 +27,7 @@ use crate::plugin::{Compiler, Engine, Plugin};
 use crate::status::metrics::ProviderMetrics;
 use crate::status::{ProviderState, Status};
 use crate::store::state_dir::StateDir;
-use crate::store::wall_clock;
+use crate::store::{Store, wall_clock};
 
 /// Most plugins, and so providers.
 pub(super) const PLUGINS: usize = 50;
@@ -104,7 +104,7 @@ fn measure(asked: &StepAsked) -> Result<Step, String> {
     let (started, cpu) = (Instant::now(), usage::cpu());
     let runtime = Handle::current();
     let daemon = runtime.block_on(Daemon::start(ConfigSource::File(path))).map_err(|error| error.to_string())?;
-    let status = daemon.status().clone();
+    let (store, status) = (daemon.store().clone(), daemon.status().clone());
     wait("not all providers ran", || {
         let providers = status.providers();
         providers.len() == plugins && providers.iter().all(|one| one.info().state == ProviderState::Running)
@@ -128,7 +128,7 @@ fn measure(asked: &StepAsked) -> Result<Step, String> {
     while latencies.len() < LATENCIES {
         // Each id once.
         send(&status, &mut venue, connections, ids, rate)?;
-        latencies.extend(received(&status));
+        latencies.extend(received(&store));
     }
     latencies.sort_unstable();
 
@@ -236,9 +236,9 @@ fn send(status: &Status, venue: &mut Venue, connections: usize, frames: usize, r
 }
 
 /// How long the last frame of each id took until it was received.
-fn received(status: &Status) -> Vec<u64> {
+fn received(store: &Store) -> Vec<u64> {
     let (wall, monotonic) = (wall_clock().0, load::monotonic());
-    let readings = status.store.read_all();
+    let readings = store.read_all();
     let took = readings.iter().filter_map(|reading| {
         let held = reading.held.as_ref()?;
         let Value::Decimal(price) = held.value else { return None };
