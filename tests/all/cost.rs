@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use feedgate::authoring::build;
-use feedgate::builds::replay;
+use feedgate::builds::{recording, replay};
 use feedgate::contract::limits::PluginLimits;
 use feedgate::plugin::Engine;
 
@@ -69,8 +69,8 @@ fn plugins() -> BTreeSet<String> {
 fn measured(engine: &Engine, name: &str) -> u64 {
     let plugin = engine.load_blocking(&bytes_of(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     let recording = root().join(format!("tests/cost/{name}.jsonl"));
-    let opened = || replay::open(&recording).unwrap_or_else(|error| panic!("{}: {error}", recording.display()));
-    let header = replay::header(&mut opened()).expect("a recording");
+    let opened = || recording::open(&recording).unwrap_or_else(|error| panic!("{}: {error}", recording.display()));
+    let header = recording::header(&mut opened()).expect("a recording");
     let settings = header.settings.map_or_else(|| "{}".to_owned(), |settings| settings.to_string());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let expected = |event: &serde_json::Value| {

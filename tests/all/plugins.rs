@@ -8,7 +8,7 @@ use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
-use feedgate::builds::replay;
+use feedgate::builds::{recording, replay};
 use feedgate::contract::codec::{Context, Event, Incoming, OpenCodec, Subscription, WebSocketCodec};
 use feedgate::contract::observation::Key;
 use serde_json::{Value as Json, json, value::RawValue};
@@ -17,8 +17,8 @@ use crate::support::{plugin, root};
 
 async fn events(plugin_name: &str, recording: &Path, ids: &[String], settings: Option<&str>) -> Vec<Json> {
     let plugin = plugin(plugin_name);
-    let opened = || replay::open(recording).expect("readable");
-    let header = replay::header(&mut opened()).expect("a recording");
+    let opened = || recording::open(recording).expect("readable");
+    let header = recording::header(&mut opened()).expect("a recording");
     let ids = if ids.is_empty() { header.ids } else { ids.to_vec() };
     let settings = settings.map(str::to_owned).or(header.settings.map(|settings| settings.to_string()));
     let mut events = Vec::new();
@@ -124,7 +124,7 @@ fn observed(events: &[Json]) -> Vec<(String, String, Option<u64>)> {
 
 /// The payloads that a recording received, as they are.
 fn received(recording: &Path) -> Vec<String> {
-    let lines = replay::open(recording).expect("readable").lines();
+    let lines = recording::open(recording).expect("readable").lines();
     lines
         .filter_map(|line| {
             let record: Json = serde_json::from_str(&line.expect("UTF-8")).expect("JSON");
@@ -244,7 +244,7 @@ async fn a_recorded_kucoin_session_is_read_as_it_stands() {
     let data = r#"{"code":"200000","data":{"token":"t","instanceServers":[{"endpoint":"wss://push-private.kucoin.com/endpoint","pingInterval":18000,"pingTimeout":10000}]}}"#;
     let token = json!({ "t": "http", "conn": "http", "ts": 1, "url": url, "status": 200, "data": data });
     let lines: Vec<String> =
-        replay::open(&recording).expect("readable").lines().map(|line| line.expect("UTF-8")).collect();
+        recording::open(&recording).expect("readable").lines().map(|line| line.expect("UTF-8")).collect();
     let (header, rest) = lines.split_first().expect("a recording");
     let place = tempfile::TempDir::new().expect("a temporary directory");
     let whole = place.path().join("kucoin.jsonl");
@@ -260,7 +260,7 @@ async fn a_recorded_kucoin_session_is_read_as_it_stands() {
 async fn the_pings_of_a_recorded_htx_session_are_answered_in_kind() {
     let Some(recording) = recordings().map(|place| place.join("huobi.jsonl.zst")) else { return };
     let mut expected = Vec::new();
-    for line in replay::open(&recording).expect("readable").lines() {
+    for line in recording::open(&recording).expect("readable").lines() {
         let record: Json = serde_json::from_str(&line.expect("UTF-8")).expect("JSON");
         let Some(packed) = record["b64"].as_str() else { continue };
         let packed = BASE64.decode(packed).expect("base64");

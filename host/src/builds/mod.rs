@@ -12,5 +12,6 @@ pub(crate) mod registry;
 
 pub mod tape;
 
+pub mod recording;
 pub mod replay;
 pub mod shadow;

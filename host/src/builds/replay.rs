@@ -5,16 +5,14 @@
 //! recordings too.
 
 use std::collections::HashMap;
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::io::BufRead;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::Deserialize;
 use serde_json::{Map, Value as Json, json};
 
-use crate::builds::tape::{FetchAnswer, PollAnswer, PollTape, StreamTape, Tape, TapeFrame};
+use crate::builds::recording::{Http, Record, RecordingError, Records, millis, same_path, subscriptions, unpack};
 use crate::contract::codec::{
     CodecError, Context, Death, Event, Frame, HttpCodec, Incoming, Missing, OpenCodec, Outcome, Reconnect, Refusal,
     Rejection, Response, Step, Subscription, WebSocketCodec,
@@ -22,22 +20,8 @@ use crate::contract::codec::{
 use crate::contract::observation::{Key, Observation, Value};
 use crate::plugin::{Plugin, PluginInstance};
 
-/// Longest line of a recording.
-const MAX_LINE: u64 = 256 << 20;
-
 /// Requests that a plugin may ask for before one connection.
 const MAX_FETCHES: usize = 8;
-
-/// Why a recording cannot be read on.
-#[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
-    #[error("cannot be read: {0}")]
-    Read(#[from] std::io::Error),
-    #[error("line {line}: {why}")]
-    Line { line: usize, why: String },
-    #[error("{0}")]
-    Settings(Death),
-}
 
 /// What reading took, counted where the plugin is of a metered engine.
 #[derive(Copy, Clone, Default, PartialEq, Eq, Debug)]
@@ -62,63 +46,6 @@ impl Cost {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(tag = "t", rename_all = "lowercase")]
-enum Record {
-    Header(Header),
-    Connect { conn: String, ts: serde_json::Number },
-    Send {},
-    Recv { conn: String, ts: serde_json::Number, data: Option<String>, b64: Option<String> },
-    Http(Http),
-}
-
-/// A fixture's header says what it is for; other recordings have other things there.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Header {
-    #[serde(default)]
-    pub ids: Vec<String>,
-    #[serde(default)]
-    pub settings: Option<Json>,
-}
-
-#[derive(Clone, Deserialize)]
-struct Http {
-    conn: String,
-    ts: serde_json::Number,
-    url: String,
-    status: Option<u16>,
-    data: Option<String>,
-    b64: Option<String>,
-}
-
-/// Reads a recording's lines, compressed with zstd or not: its first bytes tell.
-pub fn open(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
-    let mut file = BufReader::new(std::fs::File::open(path)?);
-    if file.fill_buf()?.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-        return Ok(Box::new(BufReader::new(zstd::Decoder::with_buffer(file)?)));
-    }
-    Ok(Box::new(file))
-}
-
-/// The header, if the recording begins with one.
-pub fn header(lines: &mut dyn BufRead) -> Result<Header, ReplayError> {
-    let mut line = String::new();
-    lines.take(MAX_LINE).read_line(&mut line).map_err(unreadable(1))?;
-    match parse(&line, 1)? {
-        Record::Header(header) => Ok(header),
-        _ => Ok(Header::default()),
-    }
-}
-
-/// Text that is none, or a compressed recording that ends too early.
-fn unreadable(line: usize) -> impl Fn(std::io::Error) -> ReplayError {
-    move |error| ReplayError::Line { line, why: format!("cannot be read: {error}") }
-}
-
-fn parse(line: &str, number: usize) -> Result<Record, ReplayError> {
-    serde_json::from_str(line).map_err(|e| ReplayError::Line { line: number, why: format!("not a record: {e}") })
-}
-
 /// Feeds the recording through codecs of `plugin` and hands each event to `print`. `settings` as JSON.
 pub async fn replay(
     plugin: &Plugin,
@@ -126,11 +53,11 @@ pub async fn replay(
     ids: &[String],
     settings: &str,
     mut print: impl FnMut(Json),
-) -> Result<Cost, ReplayError> {
+) -> Result<Cost, RecordingError> {
     let subscriptions = subscriptions(ids);
     let open = plugin.configured(Arc::from("replay"), settings.to_owned());
     if let Err(death @ Death::Settings { .. }) = open.open().await {
-        return Err(ReplayError::Settings(death));
+        return Err(RecordingError::Settings(death));
     }
     let mut replay = Replay {
         plugin,
@@ -142,121 +69,26 @@ pub async fn replay(
         cost: Cost::default(),
         print: &mut print,
     };
-    let mut line = String::new();
-    for number in 1.. {
-        line.clear();
-        if lines.take(MAX_LINE).read_line(&mut line).map_err(unreadable(number))? == 0 {
-            break;
-        }
-        if line.trim().is_empty() {
-            continue;
-        }
-        let bad = |why: String| ReplayError::Line { line: number, why };
-        match parse(&line, number)? {
+    let mut records = Records::of(lines);
+    while let Some(record) = records.next()? {
+        match record {
             Record::Header(_) | Record::Send {} => {}
             Record::Connect { conn, ts } => replay.connect(conn, ts).await,
-            Record::Recv { conn, ts, data, b64 } => {
-                let binary = payload_bytes(&data, &b64).map_err(bad)?;
-                let frame = match &data {
+            Record::Recv(received) => {
+                let binary = received.bytes().map_err(|why| records.bad(why))?;
+                let frame = match received.text() {
                     Some(text) => Incoming::Text(text),
                     None => Incoming::Binary(&binary),
                 };
-                replay.receive(&conn, &ts, frame).await;
+                replay.receive(&received.conn, &received.ts, frame).await;
             }
             Record::Http(http) => {
-                let body = payload_bytes(&http.data, &http.b64).map_err(bad)?;
+                let body = http.body().map_err(|why| records.bad(why))?;
                 replay.answer(http, body).await;
             }
         }
     }
     Ok(replay.cost)
-}
-
-fn subscriptions(ids: &[String]) -> Vec<Subscription> {
-    let number = |number| Key(u32::try_from(number).unwrap_or(u32::MAX));
-    ids.iter().enumerate().map(|(at, id)| Subscription { key: number(at), id: id.as_str().into() }).collect()
-}
-
-/// The recording as tapes, to try another build of `plugin` on: one for each connection, and one for all answers. Frames
-/// that do not unpack are left out.
-pub fn tapes(plugin: &Plugin, lines: &mut dyn BufRead, ids: &[String]) -> Result<Vec<Tape>, ReplayError> {
-    let wanted = subscriptions(ids);
-    let mut streams: Vec<(String, StreamTape)> = Vec::new();
-    let mut fetched: Vec<FetchAnswer> = Vec::new();
-    let mut poll = PollTape { wanted: wanted.clone(), ..PollTape::default() };
-    let mut line = String::new();
-    for number in 1_u32.. {
-        line.clear();
-        let at = number as usize;
-        if lines.take(MAX_LINE).read_line(&mut line).map_err(unreadable(at))? == 0 {
-            break;
-        }
-        if line.trim().is_empty() {
-            continue;
-        }
-        let bad = |why: String| ReplayError::Line { line: at, why };
-        let context = |ts: &serde_json::Number| Context { now_ms: millis(ts), nonce: number.into() };
-        match parse(&line, at)? {
-            Record::Header(_) | Record::Send {} => {}
-            Record::Connect { conn, ts } => {
-                let (context, wanted, answers) = (context(&ts), wanted.clone(), fetched.clone());
-                streams.push((conn, StreamTape { context, wanted, answers, ..StreamTape::default() }));
-            }
-            Record::Recv { conn, ts, data, b64 } => {
-                let bytes = payload_bytes(&data, &b64).map_err(bad)?;
-                let Some((_, tape)) = streams.iter_mut().rev().find(|(name, _)| *name == conn) else { continue };
-                let content = match data {
-                    Some(text) => Some(Frame::Text(text)),
-                    None => match unpack(plugin, Incoming::Binary(&bytes)) {
-                        None => Some(Frame::Binary(bytes)),
-                        Some(unpacked) => unpacked.ok().map(|content| match String::from_utf8(content) {
-                            Ok(text) => Frame::Text(text),
-                            Err(error) => Frame::Binary(error.into_bytes()),
-                        }),
-                    },
-                };
-                tape.left_out += u64::from(content.is_none());
-                let number = tape.frames.len() as u64 + 1;
-                tape.frames.extend(content.map(|content| TapeFrame { number, context: context(&ts), content }));
-            }
-            Record::Http(http) => {
-                let body = payload_bytes(&http.data, &http.b64).map_err(bad)?;
-                let response = Response { status: http.status.unwrap_or(200), headers: Vec::new(), body };
-                let (context, url) = (context(&http.ts), http.url);
-                fetched.push(FetchAnswer { context, url: url.clone(), response: response.clone() });
-                poll.context = context;
-                poll.answers.push_back(PollAnswer { context, url, keys: Vec::new(), response });
-            }
-        }
-    }
-    let fit = plugin.fit();
-    let streams = streams.into_iter().filter(|_| fit.websocket).map(|(_, tape)| Tape::Stream(tape));
-    let polls = (fit.http && !poll.answers.is_empty()).then_some(Tape::Poll(poll));
-    Ok(streams.chain(polls).collect())
-}
-
-/// A time before the epoch is none, and `as` saturates.
-fn millis(ts: &serde_json::Number) -> u64 {
-    (ts.as_f64().unwrap_or(0.0) * 1000.0).floor() as u64
-}
-
-/// What the host unpacks before the plugin sees it; `None` for what comes as it is.
-fn unpack(plugin: &Plugin, frame: Incoming<'_>) -> Option<Result<Vec<u8>, String>> {
-    let compression = plugin.description().websocket.as_ref()?.compression;
-    match frame {
-        Incoming::Binary(packed) if compression != crate::contract::description::Compression::None => {
-            Some(crate::transport::unpack(packed, compression, 64 << 20))
-        }
-        _ => None,
-    }
-}
-
-fn payload_bytes(data: &Option<String>, b64: &Option<String>) -> Result<Vec<u8>, String> {
-    match (data, b64) {
-        (Some(data), None) => Ok(data.clone().into_bytes()),
-        (None, Some(b64)) => BASE64.decode(b64).map_err(|e| format!("b64: {e}")),
-        _ => Err("wants either data or b64".to_owned()),
-    }
 }
 
 /// One recorded connection or poller and its codec; `None` once it died.
@@ -603,10 +435,4 @@ fn frame_json(frame: &Frame) -> Json {
         Frame::Binary(bytes) => json!({ "b64": BASE64.encode(bytes) }),
         Frame::Ping(bytes) => json!({ "ping": BASE64.encode(bytes) }),
     }
-}
-
-/// Same scheme, host and path, whatever the query.
-pub(crate) fn same_path(a: &str, b: &str) -> bool {
-    let path = |url: &str| url.split(['?', '#']).next().unwrap_or_default().trim_end_matches('/').to_owned();
-    path(a) == path(b)
 }

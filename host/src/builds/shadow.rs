@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::builds::replay::same_path;
+use crate::builds::recording::same_path;
 use crate::builds::tape::{PollTape, StreamTape, Tape, TapeFrame};
 use crate::contract::codec::{
     CodecError, Context, Event, Frame, HttpCodec, Incoming, OpenCodec, Outcome, PlannedRequest, Refusal, Rejection,

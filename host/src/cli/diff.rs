@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::{fail, plugin};
-use crate::builds::replay::{self, ReplayError};
+use crate::builds::recording::{self, RecordingError};
 use crate::builds::shadow::{Bounds, shadow_within};
 use crate::contract::codec::{Death, OpenCodec};
 use crate::logic::shadow::Verdict;
@@ -54,19 +54,19 @@ pub async fn diff(asked: &Diff) -> ExitCode {
     if is_refused { ExitCode::from(1) } else { ExitCode::SUCCESS }
 }
 
-async fn tried(asked: &Diff, old: &Plugin, new: &Plugin, recording: &Path) -> Result<Verdict, ReplayError> {
-    let header = replay::header(&mut replay::open(recording)?)?;
+async fn tried(asked: &Diff, old: &Plugin, new: &Plugin, recording: &Path) -> Result<Verdict, RecordingError> {
+    let header = recording::header(&mut recording::open(recording)?)?;
     let ids = [&asked.ids, &header.ids, &old.description().default_ids];
     let ids = ids.into_iter().find(|ids| !ids.is_empty()).cloned().unwrap_or_default();
     let settings = asked.settings.clone().or_else(|| header.settings.map(|settings| settings.to_string()));
-    let tapes = replay::tapes(old, &mut replay::open(recording)?, &ids)?;
+    let tapes = recording::tapes(old, &mut recording::open(recording)?, &ids)?;
     let configured = |plugin: &Plugin, name: &str| {
         plugin.configured(Arc::from(name), settings.clone().unwrap_or_else(|| "{}".to_owned()))
     };
     let old = configured(old, "old");
     // Settings that the build in use refuses are no fault of the candidate.
     if let Err(death @ Death::Settings { .. }) = old.open().await {
-        return Err(ReplayError::Settings(death));
+        return Err(RecordingError::Settings(death));
     }
     Ok(shadow_within(&old, &configured(new, "new"), &tapes, BOUNDS).await)
 }

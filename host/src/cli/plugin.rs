@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::fail;
 use crate::authoring::build;
-use crate::builds::{directory, replay};
+use crate::builds::{directory, recording, replay};
 use crate::contract::description::{Bucket, Description, Scope};
 use crate::contract::limits::PluginLimits;
 use crate::contract::observation::ValueKind;
@@ -197,10 +197,10 @@ pub async fn replay(asked: Replay) -> ExitCode {
         Ok(loaded) => loaded,
         Err(error) => return fail(&error),
     };
-    let header = replay::open(&recording)
-        .map_err(replay::ReplayError::from)
-        .and_then(|mut lines| replay::header(&mut lines))
-        .and_then(|header| Ok((header, replay::open(&recording)?)));
+    let header = recording::open(&recording)
+        .map_err(recording::RecordingError::from)
+        .and_then(|mut lines| recording::header(&mut lines))
+        .and_then(|header| Ok((header, recording::open(&recording)?)));
     let (header, mut lines) = match header {
         Ok(opened) => opened,
         Err(error) => return fail(&format!("{}: {error}", recording.display())),

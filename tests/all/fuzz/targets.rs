@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use feedgate::builds::replay;
+use feedgate::builds::{recording, replay};
 use feedgate::config::Config;
 use feedgate::contract::codec::{
     CodecError, Context, HttpCodec, Incoming, OpenCodec, Response, Subscription, WebSocketCodec,
@@ -206,9 +206,9 @@ fn a_recording_is_replayed_or_refused_by_its_line_in_words() {
             if let Err(error) = replayed {
                 assert!(!error.to_string().is_empty());
             }
-            let _ =
-                replay::tapes(&plugin, &mut &bytes[..], &ids).map_err(|error| assert!(!error.to_string().is_empty()));
-            let _ = replay::header(&mut &bytes[..]);
+            let _ = recording::tapes(&plugin, &mut &bytes[..], &ids)
+                .map_err(|error| assert!(!error.to_string().is_empty()));
+            let _ = recording::header(&mut &bytes[..]);
         });
     }
 }
