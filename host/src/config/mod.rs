@@ -12,6 +12,7 @@ use serde::de::IgnoredAny;
 
 use self::api::{RawApi, api};
 use self::limits::{RawPluginLimits, plugin_limits};
+use self::name::check_name;
 use self::plugins::{RawPlugin, RawPlugins, plugins};
 use self::provider::{RawProvider, provider};
 use self::source::{Section, Source, read};
@@ -20,6 +21,7 @@ use crate::contract::limits::PluginLimits;
 mod api;
 pub(crate) mod last_good;
 mod limits;
+mod name;
 pub mod plugins;
 mod provider;
 mod secret;
@@ -175,14 +177,6 @@ fn provider_section(
     check_name(name).map_err(|why| source.invalid(&format!("provider.{name}"), why))?;
     let raw: RawProvider = source.parse_section(section)?;
     provider(source, &format!("provider.{name}."), base, name, raw)
-}
-
-/// A name stands in URLs, metrics and file names.
-fn check_name(name: &str) -> Result<(), String> {
-    let fits = !name.is_empty()
-        && name.len() <= 64
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if fits { Ok(()) } else { Err("a provider's name is made of letters, digits, - and _, at most 64".to_owned()) }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::check_name;
+use super::name::check_name;
 use super::source::{ConfigError, Source, read};
 use crate::access::grants::{self, Asks};
 use crate::builds::provenance::{self, PublicKey, Require};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::check_name;
+use super::name::check_name;
 use super::secret::{RawSecret, SecretSource};
 use super::source::{ConfigError, Source, read};
 use crate::access::proxy::Proxy;

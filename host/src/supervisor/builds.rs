@@ -1,10 +1,10 @@
 //! From files to builds: loaded one at a time off to the side, judged against what runs, remembered. Which build is to run
 //! is `logic::builds`'; running it is `replace`'s.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Done, Load, Supervisor};
+use super::Supervisor;
+use super::loader::{Done, Load};
 use crate::access::grants::{self, Asks};
 use crate::builds::directory;
 use crate::builds::file_error::FileError;
@@ -14,11 +14,10 @@ use crate::builds::shadow::shadow;
 use crate::builds::tape::Tape;
 use crate::contract::codec::OpenCodec;
 use crate::contract::digest::Digest;
-use crate::logic::builds::{Build, Builds, Standing};
+use crate::logic::builds::{Builds, Standing};
 use crate::plugin::{Configured, Plugin, digest_of};
 use crate::provider::Provider;
 use crate::status::control::BuildCommand;
-use crate::status::{BuildInfo, LoadedPlugin, PluginStatus, ProviderState};
 use crate::store::wall_clock;
 
 /// How long a provider whose instances die does not run, where others live well with the same build.
@@ -35,17 +34,15 @@ struct Case {
 impl Supervisor {
     /// Loads one build at a time: two at once would take both cores from the feeds.
     pub(super) fn load_next(&mut self) {
-        if !self.busy.is_empty() {
-            return;
-        }
-        let Some(load) = self.waiting.pop_front() else { return };
-        let (engine, registry) = (self.engine.clone(), self.registry.clone());
+        let Some(load) = self.loader.next() else { return };
+        let (engine, registry) = (self.engine.clone(), self.shelf.registry.clone());
         let max = engine.limits().max_file_bytes;
         let stem = load.stem().to_owned();
-        let path = self.config.plugins_dir.join(format!("{stem}.wasm"));
-        let (policy, written) = (self.config.plugins.provenance.clone(), self.config.plugins.sha256(&stem));
-        let pinned = self.builds.get(&stem).and_then(Builds::pinned);
-        self.busy.spawn_blocking(move || {
+        let path = self.configuration.config.plugins_dir.join(format!("{stem}.wasm"));
+        let (policy, written) =
+            (self.configuration.config.plugins.provenance.clone(), self.configuration.config.plugins.sha256(&stem));
+        let pinned = self.shelf.builds.get(&stem).and_then(Builds::pinned);
+        self.loader.start(move || {
             let read = match &load {
                 Load::File(_) => directory::read_inside(&path, max)
                     .and_then(|bytes| Ok((bytes, directory::read_signatures(&path)?))),
@@ -68,7 +65,7 @@ impl Supervisor {
 
     pub(super) async fn loaded(&mut self, load: Load, result: Result<Plugin, FileError>) {
         let stem = load.stem().to_owned();
-        if !self.files.contains(&stem) {
+        if !self.shelf.files.contains(&stem) {
             // Deleted while it was being loaded.
             return;
         }
@@ -77,8 +74,8 @@ impl Supervisor {
             (Load::File(_), Ok(plugin)) => {
                 let description = plugin.description();
                 tracing::info!(plugin = %stem, version = %description.version, digest = %plugin.digest(), "plugin loaded");
-                self.plugin_errors.remove(&stem);
-                let builds = self.builds.entry(stem.clone()).or_default();
+                self.shelf.file_errors.remove(&stem);
+                let builds = self.shelf.builds.entry(stem.clone()).or_default();
                 builds.handle_file(plugin.digest(), &description.version, wall_clock());
                 self.keep_loaded(&stem, plugin);
                 self.judge(&stem);
@@ -94,20 +91,20 @@ impl Supervisor {
             (Load::File(_), Err(FileError::Unproven(why))) if let Some(digest) = why.digest() => {
                 let error = why.to_string();
                 tracing::error!(plugin = %stem, error, "plugin not trusted");
-                self.plugin_errors.remove(&stem);
-                self.builds.entry(stem).or_default().handle_untrusted(digest, &error, wall_clock());
+                self.shelf.file_errors.remove(&stem);
+                self.shelf.builds.entry(stem).or_default().handle_untrusted(digest, &error, wall_clock());
                 self.reconcile().await;
             }
             (Load::File(_), Err(error)) => {
                 let keeps = if self.target(&stem).is_some() { "; the build before it stays" } else { "" };
                 tracing::error!(plugin = %stem, %error, "plugin refused{keeps}");
-                self.plugin_errors.insert(stem, error.to_string());
+                self.shelf.file_errors.insert(stem, error.to_string());
                 self.publish_plugins();
                 self.say_why_waiting();
             }
             (Load::Kept(_, digest), Err(error)) => {
                 tracing::error!(plugin = %stem, build = digest.short(), %error, "a build that was kept cannot be loaded");
-                if let Some(builds) = self.builds.get_mut(&stem) {
+                if let Some(builds) = self.shelf.builds.get_mut(&stem) {
                     let reason = format!("it cannot be loaded again: {error}");
                     builds.handle_judged(digest, Standing::Refused, &reason, wall_clock());
                 }
@@ -121,50 +118,50 @@ impl Supervisor {
     /// what runs goes on.
     fn keep_loaded(&mut self, stem: &str, plugin: Plugin) {
         let digest = plugin.digest();
-        let runs = self.running.values().any(|provider| provider.plugin().digest() == digest);
+        let runs = self.providers.running.values().any(|provider| provider.plugin().digest() == digest);
         if let Err(needs) = self.granted(stem, &plugin)
-            && let Some(builds) = self.builds.get_mut(stem)
+            && let Some(builds) = self.shelf.builds.get_mut(stem)
             && !runs
             && builds.get(digest).is_some_and(|build| matches!(build.standing, Standing::Trial | Standing::Good))
         {
             builds.handle_judged(digest, Standing::NeedsGrant, &needs, wall_clock());
         }
         let asks = Asks::of(plugin.description(), self.engine.limits());
-        let granted = plugin.granted(&asks.resources.max(self.config.plugins.grant(stem).resources));
-        self.loaded.insert(plugin.digest(), granted);
+        let granted = plugin.granted(&asks.resources.max(self.configuration.config.plugins.grant(stem).resources));
+        self.shelf.loaded.insert(plugin.digest(), granted);
     }
 
     /// Whether a build may have what it asks for; otherwise what it needs, in words.
     fn granted(&self, stem: &str, plugin: &Plugin) -> Result<(), String> {
         let asks = |plugin: &Plugin| Asks::of(plugin.description(), self.engine.limits());
-        let before = self.builds.get(stem).and_then(Builds::target).filter(|before| *before != plugin.digest());
-        let before = before.and_then(|before| self.loaded.get(&before)).map(asks);
-        let grant = self.config.plugins.grant(stem);
-        grants::decide(self.config.plugins.policy, &asks(plugin), before.as_ref(), &grant)
+        let before = self.shelf.builds.get(stem).and_then(Builds::target).filter(|before| *before != plugin.digest());
+        let before = before.and_then(|before| self.shelf.loaded.get(&before)).map(asks);
+        let grant = self.configuration.config.plugins.grant(stem);
+        grants::decide(self.configuration.config.plugins.policy, &asks(plugin), before.as_ref(), &grant)
             .map_err(|needs| needs.words(stem, &grant))
     }
 
     /// Compares what the file holds with what runs, where both are known. What is found comes as [`Done::Judged`].
     pub(super) fn judge(&mut self, stem: &str) {
-        let Some(digest) = self.builds.get(stem).and_then(Builds::to_judge) else { return };
-        let Some(plugin) = self.loaded.get(&digest).cloned() else { return };
-        let before = self.builds.get(stem).and_then(Builds::target);
+        let Some(digest) = self.shelf.builds.get(stem).and_then(Builds::to_judge) else { return };
+        let Some(plugin) = self.shelf.loaded.get(&digest).cloned() else { return };
+        let before = self.shelf.builds.get(stem).and_then(Builds::target);
         if before.is_some() && self.target(stem).is_none() {
             // What it is to be compared with is being loaded.
             return;
         }
         if let Err(needs) = self.granted(stem, &plugin) {
             tracing::error!(plugin = stem, build = digest.short(), needs, "build not taken");
-            if let Some(builds) = self.builds.get_mut(stem) {
+            if let Some(builds) = self.shelf.builds.get_mut(stem) {
                 builds.handle_judged(digest, Standing::NeedsGrant, &needs, wall_clock());
             }
             return;
         }
         // What was granted may be more than when it was loaded.
         self.keep_loaded(stem, plugin);
-        let Some(plugin) = self.loaded.get(&digest).cloned() else { return };
-        let running = self.running.iter().filter(|(_, provider)| provider.config().plugin == stem);
-        if self.builds.get(stem).and_then(Builds::pinned) == Some(digest) {
+        let Some(plugin) = self.shelf.loaded.get(&digest).cloned() else { return };
+        let running = self.providers.running.iter().filter(|(_, provider)| provider.config().plugin == stem);
+        if self.shelf.builds.get(stem).and_then(Builds::pinned) == Some(digest) {
             // Somebody wants it as it is.
             self.accept(stem, digest, "the operator wants it");
             return;
@@ -172,7 +169,7 @@ impl Supervisor {
         let cases: Vec<Case> = running
             .map(|(name, provider)| {
                 // With the settings that are wanted now: they may have changed together with the file.
-                let settings = self.wanted.get(name).unwrap_or(provider.config()).settings.clone();
+                let settings = self.providers.wanted.get(name).unwrap_or(provider.config()).settings.clone();
                 let comparable = settings == provider.config().settings;
                 Case {
                     provider: name.clone(),
@@ -187,7 +184,7 @@ impl Supervisor {
             return;
         }
         let (stem, handle) = (stem.to_owned(), tokio::runtime::Handle::current());
-        self.busy.spawn_blocking(move || {
+        self.loader.start(move || {
             let mut differences = Vec::new();
             for case in &cases {
                 match handle.block_on(case.judge()) {
@@ -203,7 +200,7 @@ impl Supervisor {
     }
 
     pub(super) async fn judged(&mut self, stem: &str, digest: Digest, standing: Standing, reason: &str) {
-        let Some(builds) = self.builds.get_mut(stem) else { return };
+        let Some(builds) = self.shelf.builds.get_mut(stem) else { return };
         // Something may have been said of it meanwhile.
         if !builds.get(digest).is_some_and(|build| build.standing == Standing::New) {
             return;
@@ -231,8 +228,9 @@ impl Supervisor {
 
     /// A build may run; where builds must be pinned, the first is.
     fn accept(&mut self, stem: &str, digest: Digest, differences: &str) {
-        let pins = self.config.plugins.provenance.require == Require::Pin && self.config.plugins.sha256(stem).is_none();
-        let Some(builds) = self.builds.get_mut(stem) else { return };
+        let pins = self.configuration.config.plugins.provenance.require == Require::Pin
+            && self.configuration.config.plugins.sha256(stem).is_none();
+        let Some(builds) = self.shelf.builds.get_mut(stem) else { return };
         builds.handle_judged(digest, Standing::Trial, differences, wall_clock());
         if pins && builds.pinned().is_none() {
             tracing::info!(plugin = stem, build = digest.short(), "pinned: it is the first of its name");
@@ -243,15 +241,11 @@ impl Supervisor {
 
     /// The build of a plugin that is to run, if it is loaded; it is being loaded when it is not.
     pub(super) fn target(&mut self, stem: &str) -> Option<Plugin> {
-        let digest = self.builds.get(stem)?.target()?;
-        if let Some(plugin) = self.loaded.get(&digest) {
+        let digest = self.shelf.builds.get(stem)?.target()?;
+        if let Some(plugin) = self.shelf.loaded.get(&digest) {
             return Some(plugin.clone());
         }
-        let load = Load::Kept(stem.to_owned(), digest);
-        if !self.waiting.contains(&load) && self.kept_loading != Some(digest) {
-            self.kept_loading = Some(digest);
-            self.waiting.push_back(load);
-        }
+        self.loader.push_kept(stem, digest);
         None
     }
 
@@ -260,8 +254,8 @@ impl Supervisor {
     pub(super) async fn look_at_faults(&mut self) -> bool {
         let mut dying: Vec<(String, String)> = Vec::new();
         let mut changed = false;
-        for (name, provider) in &self.running {
-            let Some(builds) = self.builds.get_mut(&provider.config().plugin) else { continue };
+        for (name, provider) in &self.providers.running {
+            let Some(builds) = self.shelf.builds.get_mut(&provider.config().plugin) else { continue };
             let digest = provider.plugin().digest();
             builds.add_faults(digest, provider.faults().take_new());
             dying.extend(provider.faults().quarantine().map(|why| (name.clone(), why)));
@@ -276,13 +270,13 @@ impl Supervisor {
         }
         changed |= !dying.is_empty();
         for (name, why) in dying {
-            let Some(provider) = self.running.get(&name) else { continue };
+            let Some(provider) = self.providers.running.get(&name) else { continue };
             let (plugin, config) = (provider.plugin().clone(), provider.config().clone());
             let digest = plugin.digest();
             let died_of = provider.faults().kept();
             let lives = |other: &&Provider| other.plugin().digest() == digest && other.faults().quarantine().is_none();
-            let others = self.running.values().any(|other| lives(&other));
-            let Some(builds) = self.builds.get_mut(&config.plugin) else { continue };
+            let others = self.providers.running.values().any(|other| lives(&other));
+            let Some(builds) = self.shelf.builds.get_mut(&config.plugin) else { continue };
             if others && !builds.has_another(digest) {
                 let why = format!("quarantined: {why}");
                 self.stop_one(&name, &why).await;
@@ -290,10 +284,10 @@ impl Supervisor {
             } else if builds.get(digest).is_some_and(|build| build.standing != Standing::Quarantined) {
                 tracing::error!(provider = name, build = digest.short(), why, "build quarantined");
                 builds.handle_quarantine(digest, &why, wall_clock());
-                if let Err(error) = self.registry.keep_faults(digest, &died_of) {
+                if let Err(error) = self.shelf.registry.keep_faults(digest, &died_of) {
                     tracing::warn!(provider = name, %error, "what it died of is not written down");
                 }
-                self.died_of.insert(digest, died_of.into_iter().filter_map(|fault| fault.input).collect());
+                self.shelf.died_of.insert(digest, died_of.into_iter().filter_map(|fault| fault.input).collect());
             }
         }
         changed
@@ -301,33 +295,30 @@ impl Supervisor {
 
     /// Gives quarantined builds whose time has come another chance, if they survive what they died of.
     pub(super) fn retry_quarantined(&mut self) {
-        let due = self.builds.iter().find_map(|(stem, builds)| Some((stem.clone(), builds.due(wall_clock())?)));
-        let Some((stem, digest)) = due.filter(|_| self.busy.is_empty()) else { return };
-        let Some(plugin) = self.loaded.get(&digest).cloned() else {
-            let load = Load::Kept(stem, digest);
-            if !self.waiting.contains(&load) {
-                self.waiting.push_back(load);
-            }
-            return;
+        let due = self.shelf.builds.iter().find_map(|(stem, builds)| Some((stem.clone(), builds.due(wall_clock())?)));
+        let Some((stem, digest)) = due.filter(|_| !self.loader.is_busy()) else { return };
+        let Some(plugin) = self.shelf.loaded.get(&digest).cloned() else {
+            return self.loader.push(Load::Kept(stem, digest));
         };
-        let inputs = match self.died_of.get(&digest) {
+        let inputs = match self.shelf.died_of.get(&digest) {
             Some(inputs) => inputs.clone(),
-            None => self.registry.kept_faults(digest).unwrap_or_else(|error| {
+            None => self.shelf.registry.kept_faults(digest).unwrap_or_else(|error| {
                 tracing::warn!(plugin = stem, build = digest.short(), error, "what it died of cannot be read");
                 Vec::new()
             }),
         };
-        let settings = self.wanted.values().find(|config| config.plugin == stem).map(|config| config.settings.clone());
+        let settings =
+            self.providers.wanted.values().find(|config| config.plugin == stem).map(|config| config.settings.clone());
         let open = plugin.configured(stem.as_str().into(), settings.unwrap_or_else(|| "{}".to_owned()));
         let handle = tokio::runtime::Handle::current();
-        self.busy.spawn_blocking(move || {
+        self.loader.start(move || {
             let died = handle.block_on(crate::builds::faults::dies_again(&open, &inputs));
             Done::Retried { stem, digest, died }
         });
     }
 
     pub(super) async fn retried(&mut self, stem: &str, digest: Digest, died: Option<String>) {
-        let Some(builds) = self.builds.get_mut(stem) else { return };
+        let Some(builds) = self.shelf.builds.get_mut(stem) else { return };
         if !builds.get(digest).is_some_and(|build| build.standing == Standing::Quarantined) {
             return;
         }
@@ -354,7 +345,7 @@ impl Supervisor {
         let now = wall_clock();
         let unknown = || format!("no plugin {stem} is known");
         // Not done before it is known that it can be.
-        let mut after = self.builds.get(stem).ok_or_else(unknown)?.clone();
+        let mut after = self.shelf.builds.get(stem).ok_or_else(unknown)?.clone();
         let digest = match &what {
             BuildCommand::Release(digits) => after.release(digits.as_deref(), now),
             BuildCommand::Rollback => after.rollback(now),
@@ -366,17 +357,17 @@ impl Supervisor {
         };
         let digest = digest.map_err(|unmet| unmet.to_string())?;
         let lies_there = after.file() == Some(digest);
-        let kept = self.registry.kept(digest, self.engine.limits().max_file_bytes as u64);
-        match self.loaded.get(&digest) {
+        let kept = self.shelf.registry.kept(digest, self.engine.limits().max_file_bytes as u64);
+        match self.shelf.loaded.get(&digest) {
             Some(plugin) => self.granted(stem, plugin)?,
             None if matches!(kept, Ok(Some(_))) => {}
             // It was not trusted: now it is.
-            None if lies_there => self.waiting.push_back(Load::File(stem.to_owned())),
+            None if lies_there => self.loader.push(Load::File(stem.to_owned())),
             None => return Err(format!("the file of build {} is not kept: put it into plugins_dir", digest.short())),
         }
-        self.builds.insert(stem.to_owned(), after);
-        self.died_of.remove(&digest);
-        self.refused.retain(|_, refused| refused.digest != digest);
+        self.shelf.builds.insert(stem.to_owned(), after);
+        self.shelf.died_of.remove(&digest);
+        self.providers.refused.retain(|_, refused| refused.digest != digest);
         tracing::info!(plugin = stem, build = digest.short(), command = ?what, "told by the operator");
         self.judge(stem);
         self.reconcile().await;
@@ -387,114 +378,6 @@ impl Supervisor {
             BuildCommand::Unpin => "runs, until a newer one is as good",
         };
         Ok(format!("{stem}: build {} {words}", digest.short()))
-    }
-
-    /// Writes down what changed, and forgets what nobody needs.
-    pub(super) fn save(&mut self) {
-        // Which files lie there is no part of it: a start would write everything anew with each plugin it finds.
-        let same = |((name, builds), (before, saved)): ((&String, &Builds), (&String, &Builds))| {
-            name == before && builds.is_remembered_as(saved)
-        };
-        if self.saved.len() != self.builds.len() || !self.builds.iter().zip(&self.saved).all(same) {
-            match self.registry.save(&self.builds) {
-                Ok(()) => self.saved.clone_from(&self.builds),
-                // Tried again at the next look; said once.
-                Err(error) if !self.unsaved => {
-                    tracing::error!(%error, "what is known of builds cannot be written to state_dir");
-                    self.unsaved = true;
-                }
-                Err(_) => {}
-            }
-        }
-        let mut needed: BTreeSet<Digest> = BTreeSet::new();
-        for builds in self.builds.values() {
-            let good = builds.all().iter().filter(|build| matches!(build.standing, Standing::Trial | Standing::Good));
-            needed.extend(good.take(2).map(|build| build.digest));
-            needed.extend([builds.file(), builds.target()].into_iter().flatten());
-        }
-        let running = self.running.values().chain(self.heirs.values().map(|heir| &heir.provider));
-        needed.extend(running.map(|provider| provider.plugin().digest()));
-        self.loaded.retain(|digest, _| needed.contains(digest));
-        let known = |digest: &Digest| self.builds.values().any(|builds| builds.get(*digest).is_some());
-        self.died_of.retain(|digest, _| known(digest));
-    }
-
-    pub(super) fn publish_plugins(&self) {
-        let users = |stem: &str| {
-            let uses = self.running.iter().filter(|(_, provider)| provider.config().plugin == stem);
-            uses.map(|(name, _)| name.clone()).collect::<Vec<_>>()
-        };
-        let there = |stem: &&String| self.files.contains(*stem);
-        let stems: BTreeSet<&String> = self.builds.keys().chain(self.plugin_errors.keys()).filter(there).collect();
-        let known: BTreeMap<String, PluginStatus> = self.status.plugins().into_iter().collect();
-        for stem in stems {
-            let builds = self.builds.get(stem);
-            let shown = builds.and_then(|builds| builds.target().or(builds.file()));
-            let loaded = shown.and_then(|digest| self.loaded.get(&digest)).map(|plugin| {
-                let digest = plugin.digest().to_string();
-                let since = known.get(stem).and_then(|known| known.loaded.as_ref());
-                let loaded_at = since.filter(|loaded| loaded.digest == digest).map(|loaded| loaded.loaded_at);
-                let description = plugin.description();
-                LoadedPlugin {
-                    name: description.name.clone(),
-                    version: description.version.clone(),
-                    summary: description.summary.clone(),
-                    digest,
-                    size: plugin.size(),
-                    http: plugin.fit().http,
-                    websocket: plugin.fit().websocket,
-                    loaded_at: loaded_at.unwrap_or_else(wall_clock),
-                }
-            });
-            let against = builds.and_then(Builds::against).map(words);
-            let error: Vec<String> = self.plugin_errors.get(stem).cloned().into_iter().chain(against).collect();
-            let info = |build: &Build| BuildInfo {
-                digest: build.digest.to_string(),
-                version: build.version.clone(),
-                standing: build.standing.as_str(),
-                reason: build.reason.clone(),
-                since: build.since,
-                faults: build.faults,
-            };
-            let status = PluginStatus {
-                loaded,
-                error: error.join("; "),
-                providers: users(stem),
-                builds: builds.map(|builds| builds.all().iter().map(info).collect()).unwrap_or_default(),
-                pinned: builds.and_then(Builds::pinned).map(|digest| digest.to_string()),
-            };
-            self.status.set_plugin(stem, Some(status));
-        }
-    }
-
-    /// A provider that waits for its plugin says what is wrong with the file.
-    pub(super) fn say_why_waiting(&self) {
-        for status in self.status.providers() {
-            let info = status.info();
-            if info.state != ProviderState::WaitingForPlugin {
-                continue;
-            }
-            let file = self.config.plugins_dir.join(format!("{}.wasm", info.plugin));
-            let against = self.builds.get(&info.plugin).and_then(Builds::against).map(words);
-            let loading = !self.waiting.is_empty() || !self.busy.is_empty();
-            let reason = match self.plugin_errors.get(&info.plugin).cloned().or(against) {
-                Some(error) => format!("{}: {error}", file.display()),
-                None if loading && self.files.contains(&info.plugin) => format!("{} is being loaded", file.display()),
-                None => format!("{} is not there", file.display()),
-            };
-            status.update(|info| info.reason = reason);
-        }
-    }
-}
-
-/// What speaks against a build.
-pub(super) fn words(build: &Build) -> String {
-    match build.standing {
-        Standing::Refused | Standing::NeedsGrant | Standing::Untrusted => build.reason.clone(),
-        Standing::Trial | Standing::Good | Standing::New => {
-            format!("build {} lies there, and another is to run", build.digest.short())
-        }
-        standing => format!("build {} {}: {}", build.digest.short(), standing.as_str(), build.reason),
     }
 }
 

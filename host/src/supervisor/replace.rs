@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::Supervisor;
+use super::providers::{Heir, Refused, Trial};
+use super::shelf::words;
 use crate::config::ProviderConfig;
 use crate::contract::codec::OpenCodec;
 use crate::contract::digest::Digest;
@@ -25,28 +27,6 @@ const DEATHS: usize = 3;
 /// At most so many ids are named in a reason.
 const NAMED: usize = 5;
 
-/// A provider on its way to take another's place.
-pub(super) struct Heir {
-    pub(super) provider: Provider,
-    handover: Handover,
-    /// What is different.
-    what: String,
-}
-
-/// A build on trial in one provider.
-pub(super) struct Trial {
-    digest: Digest,
-    probation: Probation,
-}
-
-/// What a provider was not to run with, and why.
-pub(super) struct Refused {
-    pub(super) digest: Digest,
-    config: ProviderConfig,
-    reason: String,
-    until: Instant,
-}
-
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
@@ -54,20 +34,21 @@ fn now() -> Instant {
 impl Supervisor {
     /// Makes what runs what should run, touching only what differs.
     pub(super) async fn reconcile(&mut self) {
-        self.wanted = self.wanted();
-        let gone: Vec<String> = self.running.keys().filter(|name| !self.wanted.contains_key(*name)).cloned().collect();
+        self.providers.wanted = self.wanted();
+        let gone: Vec<String> =
+            self.providers.running.keys().filter(|name| !self.providers.wanted.contains_key(*name)).cloned().collect();
         for name in gone {
             self.stop_one(&name, "no longer configured").await;
-            self.applied(&name, Applied::Stopped("no longer configured".to_owned()));
+            self.reloads.applied(&name, Applied::Stopped("no longer configured".to_owned()));
         }
-        self.refused.retain(|name, _| self.wanted.contains_key(name));
+        self.providers.refused.retain(|name, _| self.providers.wanted.contains_key(name));
         for status in self.status.providers() {
-            if !self.wanted.contains_key(&*status.name) {
+            if !self.providers.wanted.contains_key(&*status.name) {
                 self.status.remove_provider(&status.name);
                 self.store.remove(&status.name);
             }
         }
-        for (name, config) in self.wanted.clone() {
+        for (name, config) in self.providers.wanted.clone() {
             self.reconcile_one(&name, config).await;
         }
         self.publish_plugins();
@@ -76,8 +57,8 @@ impl Supervisor {
 
     pub(super) async fn stop_one(&mut self, name: &str, reason: &str) {
         self.give_up(name, reason).await;
-        self.trials.remove(name);
-        if let Some(provider) = self.running.remove(name) {
+        self.providers.trials.remove(name);
+        if let Some(provider) = self.providers.running.remove(name) {
             provider.stop(reason).await;
             tracing::info!(provider = name, reason, "stopped");
         }
@@ -89,10 +70,10 @@ impl Supervisor {
             info.enabled = config.enabled;
             info.plugin.clone_from(&config.plugin);
         });
-        let wanted = self.builds.get(&config.plugin).and_then(Builds::target);
+        let wanted = self.shelf.builds.get(&config.plugin).and_then(Builds::target);
         let plugin = if config.enabled { self.target(&config.plugin) } else { None };
         let Some(plugin) = plugin else {
-            if config.enabled && wanted.is_some() && self.running.contains_key(name) {
+            if config.enabled && wanted.is_some() && self.providers.running.contains_key(name) {
                 // What is to take its place is being loaded.
                 return;
             }
@@ -101,23 +82,23 @@ impl Supervisor {
             } else {
                 (ProviderState::Disabled, "disabled in the configuration")
             };
-            let against = self.builds.get(&config.plugin).and_then(Builds::against).map(super::builds::words);
+            let against = self.shelf.builds.get(&config.plugin).and_then(Builds::against).map(words);
             let reason = against.filter(|_| config.enabled).unwrap_or_else(|| reason.to_owned());
             self.stop_one(name, &reason).await;
             status.update(|info| {
                 info.state = state;
                 info.reason.clone_from(&reason);
             });
-            self.applied(name, Applied::Stopped(reason));
+            self.reloads.applied(name, Applied::Stopped(reason));
             return;
         };
-        if let Some(heir) = self.heirs.get(name) {
+        if let Some(heir) = self.providers.heirs.get(name) {
             if heir.provider.plugin().digest() == plugin.digest() && *heir.provider.config() == config {
-                return self.pending(name);
+                return self.reloads.pending(name);
             }
             self.give_up(name, "something newer takes its place").await;
         }
-        if let Some(provider) = self.running.get_mut(name)
+        if let Some(provider) = self.providers.running.get_mut(name)
             && provider.plugin().digest() == plugin.digest()
             && provider.config().differs_in_ids_only(&config)
         {
@@ -126,7 +107,7 @@ impl Supervisor {
             let applied = match taken {
                 Ok(()) => {
                     // A change that was refused has been taken back.
-                    self.refused.remove(name);
+                    self.providers.refused.remove(name);
                     let reason = self.held_back(&config.plugin);
                     status.update(|info| info.reason = reason);
                     if same { Applied::Kept } else { Applied::Changed("ids".to_owned()) }
@@ -136,17 +117,17 @@ impl Supervisor {
                     Applied::Refused(reason)
                 }
             };
-            self.applied(name, applied);
+            self.reloads.applied(name, applied);
             return;
         }
         let digest = plugin.digest();
-        if let Some(refused) = self.refused.get(name)
+        if let Some(refused) = self.providers.refused.get(name)
             && refused.digest == digest
             && refused.config == config
-            && (self.running.contains_key(name) || now() < refused.until)
+            && (self.providers.running.contains_key(name) || now() < refused.until)
         {
             let reason = refused.reason.clone();
-            self.applied(name, Applied::Refused(reason));
+            self.reloads.applied(name, Applied::Refused(reason));
             return;
         }
         self.replace(name, plugin, config).await;
@@ -154,9 +135,9 @@ impl Supervisor {
 
     /// What is said of a running provider whose plugin's file holds a build that does not run.
     fn held_back(&self, stem: &str) -> String {
-        let against = self.builds.get(stem).and_then(Builds::against);
+        let against = self.shelf.builds.get(stem).and_then(Builds::against);
         let against = against.filter(|build| !matches!(build.standing, Standing::Trial | Standing::Good));
-        against.map(|build| format!("a change was refused: {}", super::builds::words(build))).unwrap_or_default()
+        against.map(|build| format!("a change was refused: {}", words(build))).unwrap_or_default()
     }
 
     /// Starts a provider: alone, or beside the one that runs under its name, to take its place once it delivers.
@@ -170,7 +151,7 @@ impl Supervisor {
             Ok(provider) => provider,
             Err(reason) => return self.refused_now(name, &plugin, config, &reason),
         };
-        let (what, before) = match self.running.get(name) {
+        let (what, before) = match self.providers.running.get(name) {
             None => (None, None),
             Some(old) => {
                 let mut what = old.config().differences(&config);
@@ -187,8 +168,8 @@ impl Supervisor {
                             let (build, what) = (plugin.digest().short(), what.join(", "));
                             tracing::info!(provider = name, build, what, "starts beside the one that serves");
                             let heir = Heir { provider, handover: Handover::new(now()), what };
-                            self.heirs.insert(name.to_owned(), heir);
-                            return self.pending(name);
+                            self.providers.heirs.insert(name.to_owned(), heir);
+                            return self.reloads.pending(name);
                         }
                         Err(reason) => return self.refused_now(name, &plugin, config, &reason),
                     }
@@ -199,8 +180,8 @@ impl Supervisor {
                 (Some(what.join(", ")), Some(old.plugin().digest()))
             }
         };
-        let counts = self.running.get(name).map(Provider::counts_while_serving);
-        if let Some(old) = self.running.remove(name) {
+        let counts = self.providers.running.get(name).map(Provider::counts_while_serving);
+        if let Some(old) = self.providers.running.remove(name) {
             old.stop("being replaced").await;
         }
         // Its status is what is shown from here on, also where it fails to start.
@@ -208,9 +189,9 @@ impl Supervisor {
         if let Err(reason) = provider.run() {
             return self.refused_now(name, &plugin, config, &reason);
         }
-        self.refused.remove(name);
+        self.providers.refused.remove(name);
         self.serves(name, provider, before, counts.unwrap_or_default());
-        self.applied(name, what.map_or(Applied::Started, Applied::Changed));
+        self.reloads.applied(name, what.map_or(Applied::Started, Applied::Changed));
     }
 
     /// A provider serves from now on; on trial, if its build is.
@@ -226,20 +207,21 @@ impl Supervisor {
             info.plugin_digest = digest.to_string();
         });
         let stem = &provider.config().plugin;
-        let on_trial = self.builds.get(stem).and_then(|builds| builds.get(digest));
+        let on_trial = self.shelf.builds.get(stem).and_then(|builds| builds.get(digest));
         if on_trial.is_some_and(|build| build.standing == Standing::Trial) {
             let fresh = if before.is_some() { provider.fresh_ids() } else { 0 };
-            let probation = Probation::new(counts, provider.counts(), fresh, self.config.probation, now());
-            self.trials.insert(name.to_owned(), Trial { digest, probation });
+            let probation =
+                Probation::new(counts, provider.counts(), fresh, self.configuration.config.probation, now());
+            self.providers.trials.insert(name.to_owned(), Trial { digest, probation });
         } else {
-            self.trials.remove(name);
+            self.providers.trials.remove(name);
         }
-        self.running.insert(name.to_owned(), provider);
+        self.providers.running.insert(name.to_owned(), provider);
     }
 
     fn refused_now(&mut self, name: &str, plugin: &Plugin, config: ProviderConfig, reason: &str) {
         self.refuse(name, plugin, config, reason, RETRY);
-        self.applied(name, Applied::Refused(reason.to_owned()));
+        self.reloads.applied(name, Applied::Refused(reason.to_owned()));
     }
 
     /// The change is not made. What runs, if anything does, goes on.
@@ -252,14 +234,14 @@ impl Supervisor {
         reason: &str,
         retry: Duration,
     ) {
-        let runs = self.running.contains_key(name);
-        let said = self.refused.get(name).is_some_and(|refused| refused.reason == reason);
+        let runs = self.providers.running.contains_key(name);
+        let said = self.providers.refused.get(name).is_some_and(|refused| refused.reason == reason);
         if !said {
             tracing::error!(provider = name, reason, keeps_running = runs, "provider refused");
         }
         let digest = plugin.digest();
         let refused = Refused { digest, config, reason: reason.to_owned(), until: now() + retry };
-        self.refused.insert(name.to_owned(), refused);
+        self.providers.refused.insert(name.to_owned(), refused);
         self.status.provider(name).update(|info| {
             info.state = if runs { ProviderState::Running } else { ProviderState::Failed };
             info.reason = if runs { format!("a change was refused: {reason}") } else { reason.to_owned() };
@@ -268,16 +250,17 @@ impl Supervisor {
 
     /// Whether a provider that could not run is to be tried again.
     pub(super) fn has_due_retries(&self) -> bool {
-        let due = |(name, refused): (&String, &Refused)| !self.running.contains_key(name) && now() >= refused.until;
-        self.refused.iter().any(due)
+        let due =
+            |(name, refused): (&String, &Refused)| !self.providers.running.contains_key(name) && now() >= refused.until;
+        self.providers.refused.iter().any(due)
     }
 
     /// Brings every replacement forward. Answers whether something changed that the rest must know.
     pub(super) async fn look_at_heirs(&mut self) -> bool {
         let mut changed = false;
-        for name in self.heirs.keys().cloned().collect::<Vec<_>>() {
-            let Some(heir) = self.heirs.get_mut(&name) else { continue };
-            let Some(serving) = self.running.get(&name) else {
+        for name in self.providers.heirs.keys().cloned().collect::<Vec<_>>() {
+            let Some(heir) = self.providers.heirs.get_mut(&name) else { continue };
+            let Some(serving) = self.providers.running.get(&name) else {
                 // Whatever it was to replace is gone.
                 self.take_over(&name);
                 changed = true;
@@ -320,29 +303,29 @@ impl Supervisor {
     }
 
     fn take_over(&mut self, name: &str) {
-        let Some(Heir { mut provider, what, .. }) = self.heirs.remove(name) else { return };
+        let Some(Heir { mut provider, what, .. }) = self.providers.heirs.remove(name) else { return };
         provider.take_over();
         self.status.install(provider.status().clone());
-        let old = self.running.remove(name);
+        let old = self.providers.running.remove(name);
         let before = old.as_ref().map(|old| old.plugin().digest());
         let counts = old.as_ref().map(Provider::counts_while_serving).unwrap_or_default();
         if let Some(old) = old {
-            self.leaving.spawn(async move { old.stop("replaced").await });
+            self.providers.leaving.spawn(async move { old.stop("replaced").await });
         }
-        self.refused.remove(name);
+        self.providers.refused.remove(name);
         self.serves(name, provider, before, counts);
-        self.applied(name, Applied::Changed(what));
+        self.reloads.applied(name, Applied::Changed(what));
     }
 
     /// What was to take a provider's place is not good enough: its build is refused, or its settings are.
     async fn heir_failed(&mut self, name: &str, why: &str) {
-        let Some(heir) = self.heirs.get(name) else { return };
+        let Some(heir) = self.providers.heirs.get(name) else { return };
         let (plugin, config) = (heir.provider.plugin().clone(), heir.provider.config().clone());
         let digest = plugin.digest();
         self.give_up(name, why).await;
-        let runs = self.running.get(name).map(|old| old.plugin().digest());
+        let runs = self.providers.running.get(name).map(|old| old.plugin().digest());
         if runs.is_some_and(|runs| runs != digest)
-            && let Some(builds) = self.builds.get_mut(&config.plugin)
+            && let Some(builds) = self.shelf.builds.get_mut(&config.plugin)
             && builds.pinned() != Some(digest)
         {
             let why = format!("refused by provider {name}: {why}");
@@ -354,9 +337,9 @@ impl Supervisor {
 
     /// Ends what was to take a provider's place, if there is such a thing.
     pub(super) async fn give_up(&mut self, name: &str, why: &str) {
-        let Some(heir) = self.heirs.remove(name) else { return };
+        let Some(heir) = self.providers.heirs.remove(name) else { return };
         tracing::info!(provider = name, why, "what was to take its place is given up");
-        match self.running.get(name) {
+        match self.providers.running.get(name) {
             Some(serving) => heir.provider.give_up(serving).await,
             None => heir.provider.stop(why).await,
         }
@@ -365,8 +348,8 @@ impl Supervisor {
     /// Watches the builds that are on trial. Answers whether one of them goes.
     pub(super) fn look_at_trials(&mut self) -> bool {
         let mut ended: BTreeMap<String, Option<String>> = BTreeMap::new();
-        for (name, trial) in &mut self.trials {
-            let Some(provider) = self.running.get(name) else { continue };
+        for (name, trial) in &mut self.providers.trials {
+            let Some(provider) = self.providers.running.get(name) else { continue };
             let connected = provider.is_connected();
             match trial.probation.observe(provider.counts(), provider.fresh_ids(), connected, now()) {
                 Verdict::Wait => {}
@@ -376,10 +359,12 @@ impl Supervisor {
         }
         let mut changed = false;
         for (name, failed) in ended {
-            let Some(Trial { digest, .. }) = self.trials.remove(&name) else { continue };
-            let still: BTreeSet<Digest> = self.trials.values().map(|trial| trial.digest).collect();
-            let Some(stem) = self.running.get(&name).map(|provider| provider.config().plugin.clone()) else { continue };
-            let Some(builds) = self.builds.get_mut(&stem) else { continue };
+            let Some(Trial { digest, .. }) = self.providers.trials.remove(&name) else { continue };
+            let still: BTreeSet<Digest> = self.providers.trials.values().map(|trial| trial.digest).collect();
+            let Some(stem) = self.providers.running.get(&name).map(|provider| provider.config().plugin.clone()) else {
+                continue;
+            };
+            let Some(builds) = self.shelf.builds.get_mut(&stem) else { continue };
             match failed {
                 None if !still.contains(&digest) => {
                     builds.handle_proven(digest, wall_clock());
