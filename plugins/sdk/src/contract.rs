@@ -1,7 +1,9 @@
 //! What every plugin is, and comfort for the contract's records.
 
-use crate::http::{Missing, Outcome, Unresolved};
-use crate::websocket::{Endpoint, Step};
+use crate::bindings::feedgate::provider::{
+    polling::{Missing, Outcome, Unresolved},
+    streaming::{Endpoint, Step},
+};
 use crate::{
     Compression, Description, Error, Frame, HttpLimits, Key, Malformed, Observation, Rejection, Resources,
     SettingsError, Timestamp, Value, ValueKind, Wait, WebsocketLimits,

@@ -7,12 +7,14 @@ mod absence;
 mod allocator;
 mod bindings;
 mod contract;
+mod decimal;
+mod digits;
 mod glue;
 pub mod http;
 mod ids;
 pub mod json;
 mod logging;
-mod number;
+mod malformed;
 mod requests;
 pub mod settings;
 mod time;
@@ -22,6 +24,7 @@ pub mod websocket;
 pub use absence::Absences;
 pub use bindings::feedgate::provider::{description, log, types};
 pub use contract::Plugin;
+pub use decimal::{decimal, mid};
 pub use description::{
     Action, Bucket, Compression, Description, Heartbeat, HeartbeatWhen, HttpLimits, Mirror, Resources, Scope, Secret,
     WebsocketLimits,
@@ -30,7 +33,7 @@ pub use http::Http;
 pub use ids::Ids;
 pub use log::Level;
 pub use logging::log;
-pub use number::{decimal, mid};
+pub use malformed::Malformed;
 pub use requests::{Requests, names};
 pub use settings::SettingsError;
 pub use time::rfc3339;
@@ -38,7 +41,7 @@ pub use types::{
     Context, Decimal, Error, Frame, Header, Key, Method, Observation, Rejection, Request, Response, Subscription,
     Timestamp, Value, ValueKind, Wait,
 };
-pub use websocket::{Events, Incoming, Malformed, WebSocket};
+pub use websocket::{Events, Incoming, WebSocket};
 
 /// What the macros refer to. Not part of the interface.
 #[doc(hidden)]

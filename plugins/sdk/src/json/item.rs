@@ -7,15 +7,13 @@ use serde::{
     de::{Error as _, IgnoredAny, SeqAccess, Visitor},
 };
 
+use super::names;
 use crate::Malformed;
-
-/// What this type calls itself, for a reader that can go back to the beginning of a value.
-pub(super) const NAME: &str = "$feedgate_sdk::Item";
 
 /// One item of a list: read, or what is wrong with it. `Vec<Item<Ticker>>` holds what could be read of a frame of several,
 /// where a `Vec<Ticker>` is refused as a whole.
 ///
-/// Only for [`object`](super::object) and [`read`](super::read).
+/// Only for [`object`](super::object()) and [`read`](super::read()).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item<T>(pub Result<T, Malformed>);
 
@@ -44,6 +42,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Item<T> {
             }
         }
 
-        deserializer.deserialize_newtype_struct(NAME, Read(PhantomData))
+        deserializer.deserialize_newtype_struct(names::ITEM, Read(PhantomData))
     }
 }

@@ -8,12 +8,11 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{Malformed, Value, number};
-
-/// What this type calls itself, for a reader that can hand out numbers by their text.
-pub(super) const NAME: &str = "$feedgate_sdk::Number";
-
-pub(super) const EXPECTED: &str = "expected a number, or a string that holds one";
+use super::{names, read::read};
+use crate::{
+    Malformed, Value,
+    decimal::{beginning, decimal},
+};
 
 /// A number as the payload spells it: a JSON number, or a string that holds one. Borrows from the payload.
 ///
@@ -26,9 +25,9 @@ impl Number<'_> {
         &self.0
     }
 
-    /// The exact value; see [`decimal`](crate::decimal).
+    /// The exact value; see [`decimal`](crate::decimal()).
     pub fn value(&self) -> Result<Value, Malformed> {
-        number::decimal(&self.0)
+        decimal(&self.0)
     }
 
     /// A whole number: a time, a sequence, a code. Of whatever integer type it is wanted in, if it fits; never a float.
@@ -45,7 +44,7 @@ impl Number<'_> {
         let digits = self.0.strip_prefix('-').unwrap_or(&self.0);
         let whole = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| self.0.parse::<i128>().ok()).flatten();
         let fits = whole.and_then(|whole| T::try_from(whole).ok());
-        fits.ok_or_else(|| Malformed::new(format!("not a whole number that fits: {:?}", number::beginning(&self.0))))
+        fits.ok_or_else(|| Malformed::new(format!("not a whole number that fits: {:?}", beginning(&self.0))))
     }
 }
 
@@ -72,11 +71,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
             // A reader to which the name says nothing.
             fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
                 let raw = <&'de RawValue>::deserialize(deserializer)?.get();
-                super::read(raw).map_err(D::Error::custom)
+                read(raw).map_err(D::Error::custom)
             }
         }
 
-        deserializer.deserialize_newtype_struct(NAME, Text)
+        deserializer.deserialize_newtype_struct(names::NUMBER, Text)
     }
 }
 
