@@ -1,16 +1,15 @@
 //! Binance spot: last price or mid, streamed or polled.
 
-mod batches;
 mod poll;
 mod stream;
 
 use feedgate_sdk::{
-    Action, Bucket, Description, HttpLimits, Ids, Mirror, Plugin, Rejection, Scope, SettingsError, Subscription,
-    ValueKind, WebsocketLimits, settings,
+    Action, Batches, Bucket, Description, HttpLimits, Ids, Mirror, Plugin, Rejection, Scope, SettingsError,
+    Subscription, ValueKind, WebsocketLimits, settings,
 };
 use serde::Deserialize;
 
-use self::{batches::Batches, stream::Requests};
+use self::stream::Requests;
 
 feedgate_sdk::provider!(Binance);
 

@@ -171,16 +171,7 @@ impl Binance {
         };
         match code {
             // Unknown symbol; characters that no symbol has.
-            -1121 | -1100 => Ok(match self.batches.failed(keys) {
-                Some(key) => vec![Outcome::missing(key, Missing::UnknownId, msg)],
-                None => keys
-                    .iter()
-                    .map(|&key| {
-                        let text = format!("one of {} ids is unknown; the next polls find it: {msg}", keys.len());
-                        Outcome::missing(key, Missing::Undecided, text)
-                    })
-                    .collect(),
-            }),
+            -1121 | -1100 => Ok(self.batches.failed(keys, &msg)),
             -1003 => Err(Error::rate_limited(None, format!("{msg} (code {code})"))),
             _ => Err(Error::Unavailable(format!("{msg} (code {code})"))),
         }

@@ -7,12 +7,12 @@ use feedgate_sdk::{
     Value,
     http::{Missing, Outcome, PlannedRequest, check_status, text},
     json::{Text, object},
+    pool::{BigUint, price},
 };
-use num_bigint::BigUint;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use crate::{EvmPool, pools::Pool, price::price};
+use crate::{EvmPool, pools::Pool};
 
 /// The first four bytes of the hash of `slot0()`.
 const SLOT0: &str = "0x3850c7bd";

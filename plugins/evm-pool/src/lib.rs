@@ -2,7 +2,6 @@
 
 mod calls;
 mod pools;
-mod price;
 
 use feedgate_sdk::{
     Action, Bucket, Description, HttpLimits, Ids, Plugin, Scope, Secret, SettingsError, ValueKind, description::Mirror,

@@ -1,17 +1,14 @@
 //! Kraken spot: the last price, streamed (WebSocket v2) or polled.
 
-mod batches;
 mod pair;
 mod poll;
 mod stream;
 
 use feedgate_sdk::{
-    Action, Bucket, Description, HttpLimits, Ids, Plugin, Requests, Scope, SettingsError, ValueKind, WebsocketLimits,
-    settings,
+    Action, Batches, Bucket, Description, HttpLimits, Ids, Plugin, Requests, Scope, SettingsError, ValueKind,
+    WebsocketLimits, settings,
 };
 use serde::Deserialize;
-
-use self::batches::Batches;
 
 feedgate_sdk::provider!(Kraken);
 

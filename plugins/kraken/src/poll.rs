@@ -119,16 +119,7 @@ impl Kraken {
     fn fault(&mut self, keys: &[Key], faults: &[&str]) -> Result<Vec<Outcome>, Error> {
         let words = faults.join(", ");
         if faults.contains(&"EQuery:Unknown asset pair") || faults.contains(&"EQuery:Invalid asset pair") {
-            return Ok(match self.batches.failed(keys) {
-                Some(key) => vec![Outcome::missing(key, Missing::UnknownId, words)],
-                None => keys
-                    .iter()
-                    .map(|&key| {
-                        let text = format!("one of {} ids is unknown; the next polls find it: {words}", keys.len());
-                        Outcome::missing(key, Missing::Undecided, text)
-                    })
-                    .collect(),
-            });
+            return Ok(self.batches.failed(keys, &words));
         }
         if words.contains("Rate limit exceeded") || words.contains("Too many requests") {
             return Err(Error::rate_limited(None, words));

@@ -6,6 +6,7 @@ use feedgate_sdk::{
     Value,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, text},
     json::{Text, object},
+    pool::price,
 };
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -14,7 +15,6 @@ use crate::{
     SolanaAccount,
     address::is_address,
     layout::{self, State},
-    price::price,
 };
 
 /// How many accounts the method takes.

@@ -3,7 +3,6 @@
 mod accounts;
 mod address;
 mod layout;
-mod price;
 
 use std::collections::BTreeMap;
 

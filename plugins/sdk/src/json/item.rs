@@ -17,6 +17,29 @@ use crate::Malformed;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item<T>(pub Result<T, Malformed>);
 
+/// Hands out each item that could be read. One that could not, or that `take` finds wrong, does not cost the others: the
+/// first fault is returned at the end.
+///
+/// ```
+/// # use feedgate_sdk::json;
+/// # fn main() -> Result<(), feedgate_sdk::Malformed> {
+/// let mut sum = 0;
+/// let read = json::each_item(json::read(r#"[1, "two", 3]"#)?, |item: u8| {
+///     sum += item;
+///     Ok(())
+/// });
+/// assert_eq!((sum, read.is_err()), (4, true));
+/// # Ok(())
+/// # }
+/// ```
+pub fn each_item<T>(items: Vec<Item<T>>, mut take: impl FnMut(T) -> Result<(), Malformed>) -> Result<(), Malformed> {
+    let mut first_fault = Ok(());
+    for Item(item) in items {
+        first_fault = first_fault.and(item.and_then(&mut take));
+    }
+    first_fault
+}
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Item<T> {
     #[inline]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

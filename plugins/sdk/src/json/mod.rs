@@ -13,8 +13,8 @@ mod scan;
 mod text;
 
 pub use self::{
-    item::Item,
-    number::Number,
+    item::{Item, each_item},
+    number::{Number, price},
     object::Object,
     present::present,
     read::{each, object, read},

@@ -48,6 +48,26 @@ impl Number<'_> {
     }
 }
 
+/// The price that a payload has in a member, where it has one. There is none where the member is absent or null, and where
+/// the venue writes an empty string or a zero because there was no trade yet.
+///
+/// ```
+/// # use feedgate_sdk::{decimal, json::{self, Number}};
+/// # fn main() -> Result<(), feedgate_sdk::Malformed> {
+/// let prices: Vec<Option<Number<'_>>> = json::read(r#"["91250.10", "", 0.00, null]"#)?;
+/// let read = |place: usize| json::price(prices[place].as_ref());
+/// assert_eq!(read(0)?, Some(decimal("91250.10")?));
+/// assert_eq!((read(1)?, read(2)?, read(3)?), (None, None, None));
+/// # Ok(())
+/// # }
+/// ```
+#[inline]
+pub fn price(member: Option<&Number<'_>>) -> Result<Option<Value>, Malformed> {
+    let Some(number) = member.filter(|number| !number.0.is_empty()) else { return Ok(None) };
+    let value = number.value()?;
+    Ok(if value.is_zero() { None } else { Some(value) })
+}
+
 impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
     #[inline]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
