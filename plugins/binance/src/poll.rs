@@ -8,7 +8,7 @@ use feedgate_sdk::{
 };
 use serde::Deserialize;
 
-use super::{Binance, Price, impossible};
+use super::{Binance, Price, check};
 
 pub(crate) const ORIGIN: &str = "https://api.binance.com";
 /// The last one has market data only.
@@ -54,10 +54,7 @@ struct Fault {
 
 impl Http for Binance {
     fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
-        let impossible = impossible(subscriptions);
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
+        check(subscriptions)?;
         let path = match self.price {
             Price::Last => "/api/v3/ticker/price",
             Price::Mid => "/api/v3/ticker/bookTicker",
@@ -90,10 +87,9 @@ impl Http for Binance {
         each(body, |ticker: Result<Ticker<'_>, Malformed>| {
             let Ok(ticker) = ticker else { return };
             for &key in self.ids.keys(&ticker.symbol) {
-                answers.add(key, || match self.value(&ticker) {
-                    Ok(Some(value)) => Outcome::Observed(Observation::new(key, value)),
-                    Ok(None) => Outcome::missing(key, Missing::NoValue, "no trades or an empty side of the book"),
-                    Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
+                answers.add(key, || {
+                    let read = self.value(&ticker).map(|value| value.map(|value| Observation::new(key, value)));
+                    Outcome::read(key, read, "no trades or an empty side of the book")
                 });
             }
         })?;

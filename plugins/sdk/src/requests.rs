@@ -25,9 +25,10 @@ impl Requests {
         number
     }
 
-    /// What an answer is about: the keys of its request, which waits no longer; none where no such request waits.
-    pub fn answered(&mut self, number: u64) -> Vec<Key> {
-        self.waiting.remove(&number).unwrap_or_default()
+    /// What an answer is about: the keys of its request, which waits no longer; none where no such request waits, or where
+    /// the answer has no number.
+    pub fn answered(&mut self, number: Option<u64>) -> Vec<Key> {
+        number.and_then(|number| self.waiting.remove(&number)).unwrap_or_default()
     }
 
     /// One key has its answer, or was given up: no later answer to its request is about it. Whether it was waiting.
@@ -63,7 +64,10 @@ mod tests {
         let mut requests = Requests::default();
         assert_eq!((requests.wait(vec![7, 8]), requests.number(), requests.wait(vec![9])), (1, 2, 3));
         assert_eq!(requests.waiting().collect::<Vec<_>>(), [(1, &[7, 8][..]), (3, &[9])]);
-        assert_eq!((requests.answered(1), requests.answered(1), requests.answered(2)), (vec![7, 8], vec![], vec![]));
+        assert_eq!(
+            (requests.answered(Some(1)), requests.answered(Some(1)), requests.answered(None)),
+            (vec![7, 8], vec![], vec![])
+        );
     }
 
     #[test]
@@ -73,6 +77,6 @@ mod tests {
         requests.wait(vec![8]);
         assert_eq!((requests.settle(8), requests.settle(8), requests.settle(9)), (true, false, false));
         assert_eq!(requests.waiting().collect::<Vec<_>>(), [(1, &[7][..])]);
-        assert_eq!((requests.answered(1), requests.answered(2)), (vec![7], vec![]));
+        assert_eq!((requests.answered(Some(1)), requests.answered(Some(2))), (vec![7], vec![]));
     }
 }
