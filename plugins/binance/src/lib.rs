@@ -1,16 +1,15 @@
 //! Binance spot: last price or mid, streamed or polled.
 
-mod batches;
 mod poll;
 mod stream;
 
 use feedgate_sdk::{
-    Action, Bucket, Description, HttpLimits, Ids, Mirror, Plugin, Rejection, Scope, SettingsError, Subscription,
-    ValueKind, WebsocketLimits, settings,
+    Action, Batches, Bucket, Description, Error, HttpLimits, Ids, Mirror, Plugin, Scope, SettingsError, Subscription,
+    ValueKind, WebsocketLimits, check_ids, settings,
 };
 use serde::Deserialize;
 
-use self::{batches::Batches, stream::Requests};
+use self::stream::Requests;
 
 feedgate_sdk::provider!(Binance);
 
@@ -46,33 +45,15 @@ impl Plugin for Binance {
             summary: "Binance spot: the last price, or half way between best bid and best ask".to_owned(),
             documentation: "https://developers.binance.com/docs/binance-spot-api-docs".to_owned(),
             origins: vec![stream::ORIGIN.to_owned(), poll::ORIGIN.to_owned()],
-            mirrors: vec![mirror(stream::ORIGIN, &stream::MIRRORS), mirror(poll::ORIGIN, &poll::MIRRORS)],
+            mirrors: vec![Mirror::new(stream::ORIGIN, &stream::MIRRORS), Mirror::new(poll::ORIGIN, &poll::MIRRORS)],
             values: vec![ValueKind::LastTrade, ValueKind::Mid],
             default_ids: vec!["BTCUSDT".to_owned(), "ETHUSDT".to_owned()],
             settings_schema: include_str!("settings.json").to_owned(),
             buckets: vec![
-                Bucket {
-                    what: Action::Connect,
-                    count: 300,
-                    per_ms: 300_000,
-                    scope: Scope::Origin,
-                    counts_control_frames: false,
-                },
-                Bucket {
-                    what: Action::Send,
-                    count: 5,
-                    per_ms: 1_000,
-                    scope: Scope::Connection,
-                    counts_control_frames: true,
-                },
+                Bucket::new(Action::Connect, 300, 300_000, Scope::Origin),
+                Bucket { counts_control_frames: true, ..Bucket::new(Action::Send, 5, 1_000, Scope::Connection) },
                 // 6000 weight a minute for the address, at 4 a request: a third is left to others.
-                Bucket {
-                    what: Action::Request,
-                    count: 1_000,
-                    per_ms: 60_000,
-                    scope: Scope::Origin,
-                    counts_control_frames: false,
-                },
+                Bucket::new(Action::Request, 1_000, 60_000, Scope::Origin),
             ],
             websocket: Some(WebsocketLimits {
                 // 1024 are allowed; fewer make a lost connection hurt less.
@@ -95,30 +76,18 @@ impl Plugin for Binance {
             Price::Last => ValueKind::LastTrade,
             Price::Mid => ValueKind::Mid,
         };
-        let plugin = Self {
-            price,
-            ids: Ids::new(str::to_uppercase),
-            requests: Requests::default(),
-            batches: Batches::default(),
-        };
+        let ids = Ids::new(str::to_uppercase);
+        let plugin = Self { price, ids, requests: Requests::default(), batches: Batches::default() };
         Ok((plugin, kind))
     }
 }
 
-fn mirror(origin: &str, instead: &[&str]) -> Mirror {
-    Mirror { origin: origin.to_owned(), instead: instead.iter().map(|&origin| origin.to_owned()).collect() }
-}
-
-/// The ids that cannot be symbols. One of them would cost its whole message or request.
-fn impossible(subscriptions: &[Subscription]) -> Vec<Rejection> {
+/// Refuses ids that cannot be symbols. One of them would cost its whole message or request.
+fn check(subscriptions: &[Subscription]) -> Result<(), Error> {
     // Not only ASCII: there are symbols in Chinese.
     let possible = |id: &str| {
         (1..=50).contains(&id.chars().count())
             && id.chars().all(|character| character.is_alphanumeric() || "-_.".contains(character))
     };
-    subscriptions
-        .iter()
-        .filter(|subscription| !possible(&subscription.id))
-        .map(|subscription| Rejection::permanent(subscription.key, "not a symbol: write it like BTCUSDT"))
-        .collect()
+    check_ids(subscriptions, possible, "not a symbol: write it like BTCUSDT")
 }

@@ -8,7 +8,7 @@ use feedgate_sdk::{
 };
 use serde::Deserialize;
 
-use super::{Binance, Price, impossible};
+use super::{Binance, Price, check};
 
 pub(crate) const ORIGIN: &str = "https://api.binance.com";
 /// The last one has market data only.
@@ -54,10 +54,7 @@ struct Fault {
 
 impl Http for Binance {
     fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
-        let impossible = impossible(subscriptions);
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
+        check(subscriptions)?;
         let path = match self.price {
             Price::Last => "/api/v3/ticker/price",
             Price::Mid => "/api/v3/ticker/bookTicker",
@@ -90,10 +87,9 @@ impl Http for Binance {
         each(body, |ticker: Result<Ticker<'_>, Malformed>| {
             let Ok(ticker) = ticker else { return };
             for &key in self.ids.keys(&ticker.symbol) {
-                answers.add(key, || match self.value(&ticker) {
-                    Ok(Some(value)) => Outcome::Observed(Observation::new(key, value)),
-                    Ok(None) => Outcome::missing(key, Missing::NoValue, "no trades or an empty side of the book"),
-                    Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
+                answers.add(key, || {
+                    let read = self.value(&ticker).map(|value| value.map(|value| Observation::new(key, value)));
+                    Outcome::read(key, read, "no trades or an empty side of the book")
                 });
             }
         })?;
@@ -171,16 +167,7 @@ impl Binance {
         };
         match code {
             // Unknown symbol; characters that no symbol has.
-            -1121 | -1100 => Ok(match self.batches.failed(keys) {
-                Some(key) => vec![Outcome::missing(key, Missing::UnknownId, msg)],
-                None => keys
-                    .iter()
-                    .map(|&key| {
-                        let text = format!("one of {} ids is unknown; the next polls find it: {msg}", keys.len());
-                        Outcome::missing(key, Missing::Undecided, text)
-                    })
-                    .collect(),
-            }),
+            -1121 | -1100 => Ok(self.batches.failed(keys, &msg)),
             -1003 => Err(Error::rate_limited(None, format!("{msg} (code {code})"))),
             _ => Err(Error::Unavailable(format!("{msg} (code {code})"))),
         }

@@ -12,7 +12,7 @@ use feedgate_sdk::{
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{json, value::RawValue};
 
-use super::{Binance, Price, impossible};
+use super::{Binance, Price, check};
 
 pub(crate) const ORIGIN: &str = "wss://stream.binance.com:9443";
 /// The same at another port; market data only.
@@ -120,10 +120,7 @@ impl WebSocket for Binance {
     }
 
     fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
-        let impossible = impossible(subscriptions);
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
+        check(subscriptions)?;
         let channel = self.channel();
         let wanted = subscriptions.iter().map(|subscription| {
             let symbol = self.ids.add(subscription);

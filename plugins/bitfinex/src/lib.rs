@@ -5,7 +5,7 @@ mod stream;
 use std::collections::{BTreeMap, BTreeSet};
 
 use feedgate_sdk::{
-    Action, Bucket, Description, Ids, Plugin, Scope, SettingsError, ValueKind, WebsocketLimits, settings,
+    Action, Bucket, Description, Gaps, Ids, Plugin, Scope, SettingsError, ValueKind, WebsocketLimits, settings,
 };
 use serde::Deserialize;
 
@@ -21,8 +21,7 @@ pub(crate) struct Bitfinex {
     configured: bool,
     /// What the venue has agreed to add to each message.
     extras: Extras,
-    /// The number of the newest message, of whatever channel.
-    newest: Option<u64>,
+    gaps: Gaps,
     /// The symbol of each channel that carries a ticker.
     channels: BTreeMap<u64, String>,
     /// Symbols that were given up before the venue had named their channel.
@@ -53,13 +52,7 @@ impl Plugin for Bitfinex {
             values: vec![ValueKind::LastTrade],
             default_ids: vec!["tBTCUSD".to_owned(), "tETHUSD".to_owned()],
             settings_schema: include_str!("settings.json").to_owned(),
-            buckets: vec![Bucket {
-                what: Action::Connect,
-                count: 20,
-                per_ms: 60_000,
-                scope: Scope::Origin,
-                counts_control_frames: false,
-            }],
+            buckets: vec![Bucket::new(Action::Connect, 20, 60_000, Scope::Origin)],
             websocket: Some(WebsocketLimits {
                 ids_per_connection: Some(25),
                 // Each channel has a heartbeat every 15 seconds.
@@ -77,7 +70,7 @@ impl Plugin for Bitfinex {
             ids: Ids::new(str::to_owned),
             configured: false,
             extras: Extras::default(),
-            newest: None,
+            gaps: Gaps::default(),
             channels: BTreeMap::new(),
             leaving: BTreeSet::new(),
         };

@@ -2,7 +2,7 @@
 
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
-    Timestamp, Value, WebSocket,
+    Timestamp, Value, WebSocket, check_ids,
     json::{Number, Object, Text, object, read},
     log,
     websocket::{Reconnect, Step},
@@ -106,14 +106,7 @@ impl WebSocket for Bitfinex {
                     && pair.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b':')
             })
         };
-        let impossible: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "not a trading pair: write it like tBTCUSD"))
-            .collect();
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
+        check_ids(subscriptions, possible, "not a trading pair: write it like tBTCUSD")?;
         let mut frames = Vec::with_capacity(subscriptions.len() + 1);
         let flags =
             if self.settings.sequence { SEQUENCE } else { 0 } + if self.settings.timestamp { TIMESTAMP } else { 0 };
@@ -168,18 +161,8 @@ impl Bitfinex {
         self.channels.iter().find(|(_, of)| *of == symbol).map(|(channel, _)| *channel)
     }
 
-    /// Messages of a connection are numbered one by one, over all channels; the first one may have any number.
-    fn count(&mut self, number: u64, events: &mut Events) {
-        // One that comes late, or twice, leaves none out.
-        let missing = self.newest.map_or(0, |newest| number.saturating_sub(newest.saturating_add(1)));
-        if missing > 0 {
-            events.gap(None, missing);
-        }
-        self.newest = self.newest.max(Some(number));
-    }
-
     fn streamed(&mut self, (channel, ticker, number): Streamed<'_>, events: &mut Events) -> Result<(), Malformed> {
-        self.count(number, events);
+        self.gaps.count(number, events);
         // Another channel's array may look the same.
         if let (Some(symbol), (.., Some(last), _, _, _)) = (self.channels.get(&channel), ticker) {
             observed(self.ids.keys(symbol), &last.value()?, Some(number), None, events);
@@ -193,7 +176,7 @@ impl Bitfinex {
             return Err(Malformed::new("a channel's message without a payload"));
         };
         if let Some(number) = self.extras.number(payload, extras) {
-            self.count(number, events);
+            self.gaps.count(number, events);
         }
         let channel: u64 = read(channel.get())?;
         // Other channels are not read at all: their arrays mean other things.

@@ -4,12 +4,11 @@ mod poll;
 mod stream;
 
 use feedgate_sdk::{
-    Action, Bucket, Description, Heartbeat, HeartbeatWhen, HttpLimits, Ids, Plugin, Rejection, Scope, SettingsError,
-    Subscription, ValueKind, WebsocketLimits, settings,
+    Absences, Action, Bucket, Description, Error, Heartbeat, HeartbeatWhen, HttpLimits, Ids, Plugin, Scope,
+    SettingsError, Subscription, ValueKind, WebsocketLimits, check_ids, settings,
 };
-use serde::Deserialize;
 
-use self::{poll::Standings, stream::Answers};
+use self::stream::Answers;
 
 feedgate_sdk::provider!(Bitstamp);
 
@@ -18,12 +17,8 @@ struct Bitstamp {
     /// By the market as channels and URLs have it: `btcusd`.
     ids: Ids,
     answers: Answers,
-    standings: Standings,
+    absences: Absences,
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
 
 impl Plugin for Bitstamp {
     fn describe() -> Description {
@@ -35,15 +30,9 @@ impl Plugin for Bitstamp {
             origins: vec![stream::ORIGIN.to_owned(), poll::ORIGIN.to_owned()],
             values: vec![ValueKind::LastTrade],
             default_ids: vec!["BTC/USD".to_owned(), "ETH/USD".to_owned()],
-            settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),
+            settings_schema: settings::NONE.to_owned(),
             // 10,000 requests in 10 minutes: four fifths are left to others.
-            buckets: vec![Bucket {
-                what: Action::Request,
-                count: 2_000,
-                per_ms: 600_000,
-                scope: Scope::Origin,
-                counts_control_frames: false,
-            }],
+            buckets: vec![Bucket::new(Action::Request, 2_000, 600_000, Scope::Origin)],
             websocket: Some(WebsocketLimits {
                 // 1024 channels are allowed; fewer make a lost connection hurt less.
                 ids_per_connection: Some(200),
@@ -63,8 +52,8 @@ impl Plugin for Bitstamp {
     }
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
-        let Settings {} = settings::parse(settings)?;
-        let plugin = Self { ids: Ids::new(market), answers: Answers::default(), standings: Standings::default() };
+        settings::none(settings)?;
+        let plugin = Self { ids: Ids::new(market), answers: Answers::default(), absences: Absences::default() };
         Ok((plugin, ValueKind::LastTrade))
     }
 }
@@ -74,16 +63,12 @@ fn market(name: &str) -> String {
     name.to_lowercase().replace('/', "")
 }
 
-/// The ids that cannot be markets. The venue's refusals name none, so that these had better not be asked for.
-fn impossible(subscriptions: &[Subscription]) -> Vec<Rejection> {
+/// Refuses ids that cannot be markets. The venue's refusals name none, so that these had better not be asked for.
+fn check(subscriptions: &[Subscription]) -> Result<(), Error> {
     let possible = |id: &str| {
         (4..=40).contains(&id.len())
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-".contains(&byte))
             && id.bytes().filter(|byte| *byte == b'/').count() <= 1
     };
-    subscriptions
-        .iter()
-        .filter(|subscription| !possible(&subscription.id))
-        .map(|subscription| Rejection::permanent(subscription.key, "not a market: write it like BTC/USD or btcusd"))
-        .collect()
+    check_ids(subscriptions, possible, "not a market: write it like BTC/USD or btcusd")
 }

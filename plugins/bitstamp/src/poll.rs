@@ -3,43 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use feedgate_sdk::{
-    Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Timestamp, Value,
-    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
-    json::{Number, Text, object, read},
+    Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Timestamp,
+    http::{Outcome, PlannedRequest, check_status, excerpt, get, text},
+    json::{self, Number, Text, object, read},
+    keys_of,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{Bitstamp, impossible, market};
+use crate::{Bitstamp, check, market};
 
 pub(crate) const ORIGIN: &str = "https://www.bitstamp.net";
-
-/// After how many answers in a row without it a market is unknown. To call it that is final, and one answer may be
-/// incomplete.
-const ABSENCES: u8 = 3;
-
-/// What the answers so far say of the markets that were not in all of them.
-#[derive(Default)]
-pub(crate) struct Standings {
-    /// These were there once, and stay known whatever happens later.
-    known: BTreeSet<String>,
-    absences: BTreeMap<String, u8>,
-}
-
-impl Standings {
-    fn absent(&mut self, key: Key, market: &str) -> Outcome {
-        if self.known.contains(market) {
-            return Outcome::missing(key, Missing::Undecided, "left out of the answer");
-        }
-        let times = self.absences.entry(market.to_owned()).or_default();
-        *times = times.saturating_add(1);
-        if *times < ABSENCES {
-            let text = format!("left out of {times} of {ABSENCES} answers so far");
-            return Outcome::missing(key, Missing::Undecided, text);
-        }
-        Outcome::missing(key, Missing::UnknownId, format!("left out of {ABSENCES} answers"))
-    }
-}
 
 /// What is read of every market, to find those that were asked for.
 #[derive(Deserialize)]
@@ -71,14 +45,9 @@ struct Fault<'a> {
 
 impl Http for Bitstamp {
     fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
-        let impossible = impossible(subscriptions);
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
-        for subscription in subscriptions {
-            self.ids.add(subscription);
-        }
-        let keys = subscriptions.iter().map(|subscription| subscription.key).collect();
+        check(subscriptions)?;
+        self.ids.add_all(subscriptions);
+        let keys = keys_of(subscriptions);
         Ok(vec![PlannedRequest { request: get(format!("{ORIGIN}/api/v2/ticker/")), keys }])
     }
 
@@ -101,35 +70,28 @@ impl Http for Bitstamp {
         let mut outcomes = Vec::with_capacity(keys.len());
         for &key in keys {
             let Some(market) = self.ids.symbol(key) else { continue };
-            let read = match answers.get(market).map(Vec::as_slice) {
-                None => {
-                    outcomes.push(self.standings.absent(key, market));
-                    continue;
-                }
-                Some([ticker]) => last_price(ticker),
-                Some(_) => Err(Malformed::new("two answers for one market")),
+            let Some(tickers) = answers.get(market) else {
+                outcomes.push(self.absences.absent(key, market));
+                continue;
             };
-            if !self.standings.known.contains(market) {
-                self.standings.known.insert(market.to_owned());
-            }
-            outcomes.push(match read {
-                Ok(Some((value, time))) => Outcome::Observed(Observation::new(key, value).at(time)),
-                Ok(None) => Outcome::missing(key, Missing::NoValue, "never traded"),
-                Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
-            });
+            self.absences.present(market);
+            let read = match tickers[..] {
+                [ticker] => last_price(key, ticker),
+                _ => Err(Malformed::new("two answers for one market")),
+            };
+            outcomes.push(Outcome::read(key, read, "never traded"));
         }
         Ok(outcomes)
     }
 }
 
 /// The price of one market and its time, where there is a price.
-fn last_price(ticker: &str) -> Result<Option<(Value, Option<Timestamp>)>, Malformed> {
+fn last_price(key: Key, ticker: &str) -> Result<Option<Observation>, Malformed> {
     let Ticker { last, timestamp } = object(ticker)?;
-    let Some(last) = last.filter(|last| !last.text().is_empty()) else { return Ok(None) };
-    let value = last.value()?;
+    let Some(value) = json::price(last.as_ref())? else { return Ok(None) };
     let time = timestamp.map(|seconds| seconds.parse().map(Timestamp::Seconds));
     let time = time.transpose().map_err(|_| Malformed::new("`timestamp` is no number of seconds"))?;
-    Ok((!value.is_zero()).then_some((value, time)))
+    Ok(Some(Observation::new(key, value).at(time)))
 }
 
 /// An object in place of the list, or a status that is not 200: what it says where it can be read.

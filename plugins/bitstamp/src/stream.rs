@@ -12,7 +12,7 @@ use feedgate_sdk::{
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use crate::{Bitstamp, impossible};
+use crate::{Bitstamp, check};
 
 pub(crate) const ORIGIN: &str = "wss://ws.bitstamp.net";
 
@@ -94,21 +94,15 @@ impl WebSocket for Bitstamp {
     }
 
     fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
-        let impossible = impossible(subscriptions);
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
-        // Two ids may be one market.
-        let markets: BTreeSet<String> =
-            subscriptions.iter().map(|subscription| self.ids.add(subscription).to_owned()).collect();
+        check(subscriptions)?;
+        let markets = self.ids.add_all(subscriptions);
         let frames = markets.iter().map(|market| request("bts:subscribe", market)).collect();
         self.answers.waiting.extend(markets);
         Ok(frames)
     }
 
     fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
-        let unused: Vec<String> =
-            subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
+        let unused = self.ids.remove_all(subscriptions);
         unused.iter().for_each(|market| self.answers.accepted(market));
         Ok(unused.iter().map(|market| request("bts:unsubscribe", market)).collect())
     }

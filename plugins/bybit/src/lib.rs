@@ -6,7 +6,6 @@ use feedgate_sdk::{
     Action, Bucket, Description, Heartbeat, HeartbeatWhen, Ids, Plugin, Requests, Scope, SettingsError, ValueKind,
     WebsocketLimits, settings,
 };
-use serde::Deserialize;
 
 feedgate_sdk::websocket_provider!(Bybit);
 
@@ -16,10 +15,6 @@ pub(crate) struct Bybit {
     ids: Ids,
     requests: Requests,
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
 
 impl Plugin for Bybit {
     fn describe() -> Description {
@@ -31,14 +26,8 @@ impl Plugin for Bybit {
             origins: vec![stream::ORIGIN.to_owned()],
             values: vec![ValueKind::LastTrade],
             default_ids: vec!["BTCUSDT".to_owned(), "ETHUSDT".to_owned()],
-            settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),
-            buckets: vec![Bucket {
-                what: Action::Connect,
-                count: 500,
-                per_ms: 300_000,
-                scope: Scope::Origin,
-                counts_control_frames: false,
-            }],
+            settings_schema: settings::NONE.to_owned(),
+            buckets: vec![Bucket::new(Action::Connect, 500, 300_000, Scope::Origin)],
             websocket: Some(WebsocketLimits {
                 // The topics of a connection may have 21,000 characters: more than 200 of the longest.
                 ids_per_connection: Some(200),
@@ -55,7 +44,7 @@ impl Plugin for Bybit {
     }
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
-        let Settings {} = settings::parse(settings)?;
+        settings::none(settings)?;
         Ok((Self { ids: Ids::new(str::to_uppercase), requests: Requests::default() }, ValueKind::LastTrade))
     }
 }

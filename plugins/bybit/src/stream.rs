@@ -1,10 +1,10 @@
 //! The topics `tickers.SYMBOL`, and the answers to requests, which stand or fall as a whole.
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
-    Timestamp, WebSocket,
-    json::{Number, Text, object},
-    log, names,
+    Blame, Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response,
+    Subscription, Timestamp, WebSocket, check_ids,
+    json::{self, Number, Text, object},
+    keys_of, log,
     websocket::Step,
 };
 use serde::Deserialize;
@@ -60,29 +60,17 @@ impl WebSocket for Bybit {
     fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
         // One that has odd characters would cost its whole message.
         let possible = |id: &str| (1..=40).contains(&id.len()) && id.chars().all(char::is_alphanumeric);
-        let impossible: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "not a spot symbol: write it like BTCUSDT"))
-            .collect();
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
-        let add = |subscription: &Subscription| {
-            self.ids.add(subscription);
-            subscription.key
-        };
-        let keys = subscriptions.iter().map(add).collect();
-        Ok(vec![self.ask(keys)])
+        check_ids(subscriptions, possible, "not a spot symbol: write it like BTCUSDT")?;
+        self.ids.add_all(subscriptions);
+        Ok(vec![self.ask(keys_of(subscriptions))])
     }
 
     fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
-        let unused: Vec<String> =
-            subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
+        let unused = self.ids.remove_all(subscriptions);
         if unused.is_empty() {
             return Ok(Vec::new());
         }
-        Ok(vec![request(self.requests.number(), "unsubscribe", unused.iter().map(String::as_str))])
+        Ok(vec![request(self.requests.number(), "unsubscribe", &unused)])
     }
 
     fn heartbeat(&mut self, _: &Context) -> Vec<Frame> {
@@ -126,11 +114,7 @@ impl Bybit {
         events: &mut Events,
     ) -> Result<(), Malformed> {
         // Never traded.
-        let Some(last) = last.filter(|last| !last.text().is_empty()) else { return Ok(()) };
-        let value = last.value()?;
-        if value.is_zero() {
-            return Ok(());
-        }
+        let Some(value) = json::price(last.as_ref())? else { return Ok(()) };
         let time = ts.map(Timestamp::Millis);
         for &key in self.ids.keys(&symbol) {
             events.observed(Observation::new(key, value.clone()).at(time).sequence(cs));
@@ -139,14 +123,14 @@ impl Bybit {
     }
 
     fn ask(&mut self, keys: Vec<Key>) -> Frame {
-        let number = self.requests.wait(keys.clone());
-        request(number, "subscribe", keys.iter().filter_map(|&key| self.ids.symbol(key)))
+        let symbols = self.ids.symbols(&keys);
+        request(self.requests.wait(keys), "subscribe", &symbols)
     }
 
     /// The keys of the request that a message answers, but for those that were given up in the meantime.
     fn answered(&mut self, message: &Message<'_>) -> Vec<Key> {
         let number = message.req_id.as_ref().and_then(|number| number.parse().ok());
-        let mut keys = number.map(|number| self.requests.answered(number)).unwrap_or_default();
+        let mut keys = self.requests.answered(number);
         keys.retain(|&key| self.ids.symbol(key).is_some());
         keys
     }
@@ -161,11 +145,8 @@ impl Bybit {
             return;
         }
         let unknown = words.contains("handler not found") || words.contains("nvalid symbol");
-        let symbol = |key: Key| self.ids.symbol(key).unwrap_or_default();
-        let alone = keys.windows(2).all(|pair| matches!(pair, [one, other] if symbol(*one) == symbol(*other)));
-        let (named, others): (Vec<_>, Vec<_>) = keys.iter().partition(|&&key| names(words, symbol(key)));
-        let (refused, again, permanent) =
-            if named.is_empty() { (others, Vec::new(), alone && unknown) } else { (named, others, unknown) };
+        let Blame { refused, again, certain } = Blame::of(&self.ids, words, keys);
+        let permanent = unknown && certain;
         for key in refused {
             if words.contains("already subscribed") {
                 events.subscribed(key);
@@ -179,10 +160,7 @@ impl Bybit {
     }
 }
 
-fn request<'a>(number: u64, operation: &str, symbols: impl Iterator<Item = &'a str>) -> Frame {
-    let mut topics: Vec<String> = symbols.map(|symbol| format!("{CHANNEL}{symbol}")).collect();
-    // Two ids may be one symbol.
-    topics.sort_unstable();
-    topics.dedup();
+fn request(number: u64, operation: &str, symbols: &[String]) -> Frame {
+    let topics: Vec<String> = symbols.iter().map(|symbol| format!("{CHANNEL}{symbol}")).collect();
     Frame::json(&json!({ "req_id": number.to_string(), "op": operation, "args": topics }))
 }

@@ -6,10 +6,9 @@ mod stream;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use feedgate_sdk::{
-    Action, Bucket, Description, HttpLimits, Ids, Key, Plugin, Rejection, Scope, SettingsError, Subscription,
-    ValueKind, WebsocketLimits, settings,
+    Action, Bucket, Description, Error, Gaps, HttpLimits, Ids, Key, Plugin, Scope, SettingsError, Subscription,
+    ValueKind, WebsocketLimits, check_ids, settings,
 };
-use serde::Deserialize;
 
 feedgate_sdk::provider!(Coinbase);
 
@@ -18,8 +17,7 @@ pub(crate) struct Coinbase {
     /// By product, in capitals.
     ids: Ids,
     hears_heartbeats: bool,
-    /// The number of the newest message, of whatever channel.
-    newest: Option<u64>,
+    gaps: Gaps,
     /// Products that were asked for and neither confirmed nor refused.
     waiting: BTreeSet<String>,
     /// Products that are asked for one at a time because an error did not say whom it meant; the first one is under
@@ -28,10 +26,6 @@ pub(crate) struct Coinbase {
     /// The trade that was last reported of each key by a poll.
     reported: BTreeMap<Key, String>,
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
 
 impl Plugin for Coinbase {
     fn describe() -> Description {
@@ -44,29 +38,11 @@ impl Plugin for Coinbase {
             origins: vec![stream::ORIGIN.to_owned(), poll::ORIGIN.to_owned()],
             values: vec![ValueKind::LastTrade],
             default_ids: vec!["BTC-USD".to_owned(), "ETH-USD".to_owned()],
-            settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),
+            settings_schema: settings::NONE.to_owned(),
             buckets: vec![
-                Bucket {
-                    what: Action::Connect,
-                    count: 8,
-                    per_ms: 1_000,
-                    scope: Scope::Origin,
-                    counts_control_frames: false,
-                },
-                Bucket {
-                    what: Action::Send,
-                    count: 8,
-                    per_ms: 1_000,
-                    scope: Scope::Origin,
-                    counts_control_frames: false,
-                },
-                Bucket {
-                    what: Action::Request,
-                    count: 10,
-                    per_ms: 1_000,
-                    scope: Scope::Origin,
-                    counts_control_frames: false,
-                },
+                Bucket::new(Action::Connect, 8, 1_000, Scope::Origin),
+                Bucket::new(Action::Send, 8, 1_000, Scope::Origin),
+                Bucket::new(Action::Request, 10, 1_000, Scope::Origin),
             ],
             websocket: Some(WebsocketLimits {
                 ids_per_message: Some(100),
@@ -82,11 +58,11 @@ impl Plugin for Coinbase {
     }
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
-        let Settings {} = settings::parse(settings)?;
+        settings::none(settings)?;
         let plugin = Self {
             ids: Ids::new(str::to_uppercase),
             hears_heartbeats: false,
-            newest: None,
+            gaps: Gaps::default(),
             waiting: BTreeSet::new(),
             alone: VecDeque::new(),
             reported: BTreeMap::new(),
@@ -95,12 +71,8 @@ impl Plugin for Coinbase {
     }
 }
 
-/// The ids that cannot be products. One of them would cost its whole message.
-fn impossible(subscriptions: &[Subscription]) -> Vec<Rejection> {
+/// Refuses ids that cannot be products. One of them would cost its whole message.
+fn check(subscriptions: &[Subscription]) -> Result<(), Error> {
     let possible = |id: &str| id.contains('-') && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    subscriptions
-        .iter()
-        .filter(|subscription| !possible(&subscription.id))
-        .map(|subscription| Rejection::permanent(subscription.key, "not a product: write it like BTC-USD"))
-        .collect()
+    check_ids(subscriptions, possible, "not a product: write it like BTC-USD")
 }

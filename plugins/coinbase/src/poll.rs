@@ -9,7 +9,7 @@ use feedgate_sdk::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Coinbase, impossible};
+use super::{Coinbase, check};
 
 pub(crate) const ORIGIN: &str = "https://api.coinbase.com";
 
@@ -34,10 +34,7 @@ struct Trade<'a> {
 
 impl Http for Coinbase {
     fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
-        let impossible = impossible(subscriptions);
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
+        check(subscriptions)?;
         let mut requests: Vec<(String, PlannedRequest)> = Vec::new();
         for subscription in subscriptions {
             let product = self.ids.add(subscription).to_owned();

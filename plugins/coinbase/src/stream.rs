@@ -3,14 +3,14 @@
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Level, Malformed, Observation, Rejection, Response, Subscription,
     Timestamp, WebSocket,
-    json::{Item, Number, Object, Text, object, read},
+    json::{self, Item, Number, Object, Text, object, read},
     log, names, rfc3339,
     websocket::Step,
 };
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::json;
 
-use super::{Coinbase, impossible};
+use super::{Coinbase, check};
 
 pub(crate) const ORIGIN: &str = "wss://advanced-trade-ws.coinbase.com";
 
@@ -71,14 +71,8 @@ impl WebSocket for Coinbase {
     }
 
     fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
-        let impossible = impossible(subscriptions);
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
-        let mut products: Vec<String> =
-            subscriptions.iter().map(|subscription| self.ids.add(subscription).to_owned()).collect();
-        products.sort_unstable();
-        products.dedup();
+        check(subscriptions)?;
+        let products = self.ids.add_all(subscriptions);
         let mut frames = vec![request("subscribe", "ticker", &products)];
         if !self.hears_heartbeats {
             // Without them a connection whose products are quiet looks dead, and the venue closes it.
@@ -90,8 +84,7 @@ impl WebSocket for Coinbase {
     }
 
     fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
-        let unused: Vec<String> =
-            subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
+        let unused = self.ids.remove_all(subscriptions);
         self.waiting.retain(|product| !unused.contains(product));
         // An empty list would end the whole channel.
         Ok(if unused.is_empty() { Vec::new() } else { vec![request("unsubscribe", "ticker", &unused)] })
@@ -104,7 +97,7 @@ impl WebSocket for Coinbase {
             && let Ok(streamed) = object(text)
             && let Streamed { kind: None, timestamp, sequence_num, events: (Event { tickers: (ticker,) },) } = streamed
         {
-            self.count(sequence_num, events);
+            self.gaps.count(sequence_num, events);
             return self.ticker(&ticker, rfc3339(timestamp)?, Some(sequence_num), events);
         }
         let message: Message<'_> = object(text)?;
@@ -113,7 +106,7 @@ impl WebSocket for Coinbase {
             return Ok(());
         }
         if let Some(number) = message.sequence_num {
-            self.count(number, events);
+            self.gaps.count(number, events);
         }
         let parts = message.events.unwrap_or_default();
         match message.channel.as_deref() {
@@ -135,16 +128,6 @@ impl WebSocket for Coinbase {
 }
 
 impl Coinbase {
-    /// Messages of a connection are numbered one by one, over all channels; the first one may have any number.
-    fn count(&mut self, number: u64, events: &mut Events) {
-        // One that comes late, or twice, leaves none out.
-        let missing = self.newest.map_or(0, |newest| number.saturating_sub(newest.saturating_add(1)));
-        if missing > 0 {
-            events.gap(None, missing);
-        }
-        self.newest = self.newest.max(Some(number));
-    }
-
     /// Reads every ticker of a message. One that cannot be read does not cost the others.
     fn tickers(
         &self,
@@ -153,20 +136,10 @@ impl Coinbase {
         sequence: Option<u64>,
         events: &mut Events,
     ) -> Result<(), Malformed> {
-        let mut first_fault = Ok(());
-        for Item(part) in parts {
-            let tickers = part.and_then(|part| part.tickers.ok_or(Malformed::new("an event without tickers")));
-            match tickers {
-                Ok(tickers) => {
-                    for Item(ticker) in tickers {
-                        let read = ticker.and_then(|ticker| self.ticker(&ticker, time, sequence, events));
-                        first_fault = first_fault.and(read);
-                    }
-                }
-                Err(malformed) => first_fault = first_fault.and(Err(malformed)),
-            }
-        }
-        first_fault
+        json::each_item(parts, |part| {
+            let tickers = part.tickers.ok_or(Malformed::new("an event without tickers"))?;
+            json::each_item(tickers, |ticker| self.ticker(&ticker, time, sequence, events))
+        })
     }
 
     fn ticker(
@@ -177,13 +150,7 @@ impl Coinbase {
         events: &mut Events,
     ) -> Result<(), Malformed> {
         // Products that never traded have an empty price.
-        let Some(price) = price.as_ref().filter(|price| !price.text().is_empty()) else {
-            return Ok(());
-        };
-        let value = price.value()?;
-        if value.is_zero() {
-            return Ok(());
-        }
+        let Some(value) = json::price(price.as_ref())? else { return Ok(()) };
         for &key in self.ids.keys(product_id) {
             events.observed(Observation::new(key, value.clone()).at(time).sequence(sequence));
         }

@@ -56,13 +56,7 @@ impl Plugin for CoinGecko {
                 purpose: "The key of a demo or pro plan, from CoinGecko's developer dashboard".to_owned(),
                 required: false,
             }],
-            buckets: vec![Bucket {
-                what: Action::Request,
-                count: 30,
-                per_ms: 60_000,
-                scope: Scope::Origin,
-                counts_control_frames: false,
-            }],
+            buckets: vec![Bucket::new(Action::Request, 30, 60_000, Scope::Origin)],
             // The quickest plan has new prices every 20 seconds; the public one, each minute.
             http: Some(HttpLimits { poll_interval_ms: 20_000, timeout_ms: 10_000, max_in_flight: 2 }),
             ..Description::default()
@@ -73,10 +67,7 @@ impl Plugin for CoinGecko {
         let settings: Settings = settings::parse(settings)?;
         let lower = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
         if settings.currency.is_empty() || !settings.currency.bytes().all(lower) {
-            return Err(SettingsError {
-                field: "currency".to_owned(),
-                why: "one currency in small letters, like `usd`".to_owned(),
-            });
+            return Err(SettingsError::new("currency", "one currency in small letters, like `usd`"));
         }
         let plugin = Self { settings, ids: Ids::new(str::to_owned), absences: Absences::default() };
         Ok((plugin, ValueKind::Index))

@@ -1,8 +1,8 @@
 //! The endpoint `/simple/price`: many coins in one request.
 
 use feedgate_sdk::{
-    Context, Error, Header, Http, Key, Malformed, Observation, Rejection, Response, Subscription, Timestamp, Value,
-    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
+    Context, Error, Header, Http, Key, Malformed, Observation, Response, Subscription, Timestamp, check_ids,
+    http::{Outcome, PlannedRequest, check_status, excerpt, get, text},
     json::{self, Number, Object, object},
     url,
 };
@@ -25,14 +25,7 @@ struct Status {
 
 impl Http for CoinGecko {
     fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
-        let empty: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| subscription.id.is_empty())
-            .map(|subscription| Rejection::permanent(subscription.key, "an empty id"))
-            .collect();
-        if !empty.is_empty() {
-            return Err(Error::Rejected(empty));
-        }
+        check_ids(subscriptions, |id| !id.is_empty(), "an empty id")?;
         let named =
             subscriptions.iter().map(|subscription| (subscription.key, url::encode(self.ids.add(subscription))));
         let batches = url::fill(named, ROOM, |(_, id)| id.len() + "%2C".len());
@@ -82,16 +75,12 @@ impl CoinGecko {
             return Some(self.absences.absent(key, id));
         };
         self.absences.present(id);
-        Some(match read(coin, &self.settings.currency) {
-            Ok(Some((value, time))) => Outcome::Observed(Observation::new(key, value).at(time)),
-            Ok(None) => Outcome::missing(key, Missing::NoValue, "the venue has no price"),
-            Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
-        })
+        Some(Outcome::read(key, read(key, coin, &self.settings.currency), "the venue has no price"))
     }
 }
 
 /// The price of one coin and its time, where there is a price.
-fn read(coin: &str, currency: &str) -> Result<Option<(Value, Option<Timestamp>)>, Malformed> {
+fn read(key: Key, coin: &str, currency: &str) -> Result<Option<Observation>, Malformed> {
     let Some(coin) = json::read::<Option<Object<'_>>>(coin)? else {
         return Ok(None);
     };
@@ -99,5 +88,5 @@ fn read(coin: &str, currency: &str) -> Result<Option<(Value, Option<Timestamp>)>
     let Some(price) = price else { return Ok(None) };
     let value = price.value()?;
     let updated = coin.get("last_updated_at").map(json::read::<Option<i64>>).transpose()?.flatten();
-    Ok((!value.is_zero()).then_some((value, updated.map(Timestamp::Seconds))))
+    Ok((!value.is_zero()).then_some(Observation::new(key, value).at(updated.map(Timestamp::Seconds))))
 }

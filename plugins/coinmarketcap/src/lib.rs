@@ -47,13 +47,7 @@ impl Plugin for CoinMarketCap {
                 purpose: "The key of any plan, from CoinMarketCap's developer portal".to_owned(),
                 required: true,
             }],
-            buckets: vec![Bucket {
-                what: Action::Request,
-                count: 30,
-                per_ms: 60_000,
-                scope: Scope::Origin,
-                counts_control_frames: false,
-            }],
+            buckets: vec![Bucket::new(Action::Request, 30, 60_000, Scope::Origin)],
             // New prices come each minute.
             http: Some(HttpLimits { poll_interval_ms: 60_000, timeout_ms: 10_000, max_in_flight: 2 }),
             ..Description::default()
@@ -64,10 +58,7 @@ impl Plugin for CoinMarketCap {
         let settings: Settings = settings::parse(settings)?;
         let upper = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
         if settings.convert.is_empty() || !settings.convert.bytes().all(upper) {
-            return Err(SettingsError {
-                field: "convert".to_owned(),
-                why: "one currency in capitals, like `USD`".to_owned(),
-            });
+            return Err(SettingsError::new("convert", "one currency in capitals, like `USD`"));
         }
         let plugin = Self { settings, ids: Ids::new(str::to_owned), absences: Absences::default() };
         Ok((plugin, ValueKind::Index))

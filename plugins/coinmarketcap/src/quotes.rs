@@ -1,7 +1,7 @@
 //! The endpoint `/v2/cryptocurrency/quotes/latest`: many coins in one request.
 
 use feedgate_sdk::{
-    Context, Error, Header, Http, Key, Malformed, Observation, Rejection, Response, Subscription, Timestamp, Value,
+    Context, Error, Header, Http, Key, Malformed, Observation, Response, Subscription, check_ids,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
     json::{Number, Object, Text, object},
     rfc3339, url,
@@ -53,14 +53,7 @@ struct Quote<'a> {
 impl Http for CoinMarketCap {
     fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
         // One id that is no number costs the answer for all.
-        let impossible: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !is_number(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "not a coin's number: write 1 for Bitcoin"))
-            .collect();
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
+        check_ids(subscriptions, is_number, "not a coin's number: write 1 for Bitcoin")?;
         let named = subscriptions.iter().map(|subscription| (subscription.key, self.ids.add(subscription).to_owned()));
         let batches = url::fill(named, ROOM, |(_, id)| id.len() + ",".len());
         Ok(batches
@@ -125,11 +118,7 @@ impl CoinMarketCap {
             return Some(self.absences.absent(key, id));
         };
         self.absences.present(id);
-        Some(match read(coin, &self.settings.convert) {
-            Ok(Some((value, time))) => Outcome::Observed(Observation::new(key, value).at(time)),
-            Ok(None) => Outcome::missing(key, Missing::NoValue, "the venue has no price"),
-            Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
-        })
+        Some(Outcome::read(key, read(key, coin, &self.settings.convert), "the venue has no price"))
     }
 }
 
@@ -146,12 +135,12 @@ fn names(words: &str, id: &str) -> bool {
 }
 
 /// The price of one coin and its time, where there is a price.
-fn read(coin: &str, currency: &str) -> Result<Option<(Value, Option<Timestamp>)>, Malformed> {
+fn read(key: Key, coin: &str, currency: &str) -> Result<Option<Observation>, Malformed> {
     let Coin { quote } = object(coin)?;
     let Some(quote) = quote.as_ref().and_then(|quote| quote.get(currency)) else { return Ok(None) };
     let quote = if quote == "null" { return Ok(None) } else { object::<Quote<'_>>(quote)? };
     let Some(price) = quote.price else { return Ok(None) };
     let value = price.value()?;
     let time = quote.last_updated.map(|time| rfc3339(&time)).transpose()?;
-    Ok((!value.is_zero()).then_some((value, time)))
+    Ok((!value.is_zero()).then_some(Observation::new(key, value).at(time)))
 }

@@ -5,7 +5,6 @@ mod stream;
 use feedgate_sdk::{
     Action, Bucket, Description, Ids, Plugin, Requests, Scope, SettingsError, ValueKind, WebsocketLimits, settings,
 };
-use serde::Deserialize;
 
 feedgate_sdk::websocket_provider!(CryptoCom);
 
@@ -15,10 +14,6 @@ struct CryptoCom {
     ids: Ids,
     requests: Requests,
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
 
 impl Plugin for CryptoCom {
     fn describe() -> Description {
@@ -30,14 +25,8 @@ impl Plugin for CryptoCom {
             origins: vec![stream::ORIGIN.to_owned()],
             values: vec![ValueKind::LastTrade],
             default_ids: vec!["BTC_USD".to_owned(), "ETH_USD".to_owned()],
-            settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),
-            buckets: vec![Bucket {
-                what: Action::Send,
-                count: 100,
-                per_ms: 1_000,
-                scope: Scope::Connection,
-                counts_control_frames: false,
-            }],
+            settings_schema: settings::NONE.to_owned(),
+            buckets: vec![Bucket::new(Action::Send, 100, 1_000, Scope::Connection)],
             websocket: Some(WebsocketLimits {
                 // 400 are allowed; fewer make a lost connection hurt less.
                 ids_per_connection: Some(200),
@@ -54,7 +43,7 @@ impl Plugin for CryptoCom {
     }
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
-        let Settings {} = settings::parse(settings)?;
+        settings::none(settings)?;
         let plugin = Self { ids: Ids::new(str::to_uppercase), requests: Requests::default() };
         Ok((plugin, ValueKind::LastTrade))
     }

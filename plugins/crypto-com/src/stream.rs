@@ -2,9 +2,9 @@
 
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
-    Timestamp, WebSocket,
-    json::{Item, Number, Text, object},
-    log,
+    Timestamp, WebSocket, check_ids,
+    json::{self, Item, Number, Text, object},
+    keys_of, log,
     websocket::Step,
 };
 use serde::Deserialize;
@@ -72,28 +72,15 @@ impl WebSocket for CryptoCom {
                 && id.contains(['_', '-'])
                 && id.chars().all(|part| part.is_alphanumeric() || "-_".contains(part))
         };
-        let impossible: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "not an instrument: write it like BTC_USD"))
-            .collect();
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
-        let mut instruments: Vec<String> =
-            subscriptions.iter().map(|subscription| self.ids.add(subscription).to_owned()).collect();
-        instruments.sort_unstable();
-        instruments.dedup();
-        let number = self.requests.wait(subscriptions.iter().map(|subscription| subscription.key).collect());
+        check_ids(subscriptions, possible, "not an instrument: write it like BTC_USD")?;
+        let instruments = self.ids.add_all(subscriptions);
+        let number = self.requests.wait(keys_of(subscriptions));
         Ok(vec![request(number, "subscribe", &instruments)])
     }
 
     fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
-        for subscription in subscriptions {
-            self.requests.settle(subscription.key);
-        }
-        let unused: Vec<String> =
-            subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
+        self.requests.settle_all(subscriptions);
+        let unused = self.ids.remove_all(subscriptions);
         if unused.is_empty() {
             return Ok(Vec::new());
         }
@@ -138,7 +125,7 @@ impl CryptoCom {
     /// The keys of the request that a message answers, but for those that have their answer.
     fn answered(&mut self, message: &Message<'_>) -> Vec<Key> {
         let number = message.id.and_then(|id| u64::try_from(id).ok());
-        number.map(|number| self.requests.answered(number)).unwrap_or_default()
+        self.requests.answered(number)
     }
 
     fn accepted(&mut self, instrument: &str, events: &mut Events) {
@@ -177,11 +164,7 @@ impl CryptoCom {
         events: &mut Events,
     ) -> Result<(), Malformed> {
         let instrument = instrument.as_deref().or(of).ok_or(Malformed::new("a ticker of no instrument"))?;
-        let Some(last) = last.filter(|last| !last.text().is_empty()) else { return Ok(()) };
-        let value = last.value()?;
-        if value.is_zero() {
-            return Ok(());
-        }
+        let Some(value) = json::price(last.as_ref())? else { return Ok(()) };
         for &key in self.ids.keys(instrument) {
             events.observed(Observation::new(key, value.clone()).at(time.map(Timestamp::Millis)));
         }

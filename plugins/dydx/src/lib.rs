@@ -5,7 +5,6 @@ mod markets;
 use feedgate_sdk::{
     Absences, Action, Bucket, Description, HttpLimits, Ids, Plugin, Scope, SettingsError, ValueKind, settings,
 };
-use serde::Deserialize;
 
 feedgate_sdk::http_provider!(Dydx);
 
@@ -15,10 +14,6 @@ struct Dydx {
     ids: Ids,
     absences: Absences,
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
 
 impl Plugin for Dydx {
     fn describe() -> Description {
@@ -30,14 +25,8 @@ impl Plugin for Dydx {
             origins: vec![markets::ORIGIN.to_owned()],
             values: vec![ValueKind::Index],
             default_ids: vec!["BTC-USD".to_owned(), "ETH-USD".to_owned()],
-            settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),
-            buckets: vec![Bucket {
-                what: Action::Request,
-                count: 100,
-                per_ms: 10_000,
-                scope: Scope::Origin,
-                counts_control_frames: false,
-            }],
+            settings_schema: settings::NONE.to_owned(),
+            buckets: vec![Bucket::new(Action::Request, 100, 10_000, Scope::Origin)],
             // A block, and with it a new price, comes each second or so.
             http: Some(HttpLimits { poll_interval_ms: 2_000, timeout_ms: 5_000, max_in_flight: 1 }),
             ..Description::default()
@@ -45,7 +34,7 @@ impl Plugin for Dydx {
     }
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
-        let Settings {} = settings::parse(settings)?;
+        settings::none(settings)?;
         Ok((Self { ids: Ids::new(markets::spell), absences: Absences::default() }, ValueKind::Index))
     }
 }

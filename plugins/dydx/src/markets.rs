@@ -1,9 +1,10 @@
 //! The endpoint `/v4/perpetualMarkets`: one market, or all of them.
 
 use feedgate_sdk::{
-    Context, Error, Http, Key, Malformed, Observation, Rejection, Response, Subscription, Value,
+    Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value, check_ids,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
     json::{Number, Object, Text, object},
+    keys_of,
 };
 use serde::Deserialize;
 
@@ -47,25 +48,15 @@ impl Http for Dydx {
                 && id.len() <= 100
                 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_,.".contains(&byte))
         };
-        let impossible: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "not a market: write it like BTC-USD"))
-            .collect();
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
-        let mut markets: Vec<String> =
-            subscriptions.iter().map(|subscription| self.ids.add(subscription).to_owned()).collect();
-        markets.sort_unstable();
-        markets.dedup();
+        check_ids(subscriptions, possible, "not a market: write it like BTC-USD")?;
+        let markets = self.ids.add_all(subscriptions);
         // The list of all is long. It is worth it as soon as it saves a request.
         let url = match &markets[..] {
             [] => return Ok(Vec::new()),
             [market] => format!("{ORIGIN}/v4/perpetualMarkets?ticker={}", market.replace(',', "%2C")),
             _ => format!("{ORIGIN}/v4/perpetualMarkets"),
         };
-        let keys = subscriptions.iter().map(|subscription| subscription.key).collect();
+        let keys = keys_of(subscriptions);
         Ok(vec![PlannedRequest { request: get(url), keys }])
     }
 

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use feedgate_sdk::{
-    Context, Error, Header, Http, Key, Malformed, Method, Observation, Rejection, Request, Response, Subscription,
-    Value,
-    http::{Missing, Outcome, PlannedRequest, check_status, text},
+    Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value, check_ids,
+    http::{Missing, Outcome, PlannedRequest, check_status, post_json, text},
     json::{Text, object},
+    keys_of,
+    pool::{BigUint, price},
 };
-use num_bigint::BigUint;
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
 
-use crate::{EvmPool, pools::Pool, price::price};
+use crate::{EvmPool, pools::Pool};
 
 /// The first four bytes of the hash of `slot0()`.
 const SLOT0: &str = "0x3850c7bd";
@@ -47,17 +47,8 @@ struct Fault {
 
 impl Http for EvmPool {
     fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
-        let unknown: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !self.settings.pools.contains_key(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "no such pool in the setting `pools`"))
-            .collect();
-        if !unknown.is_empty() {
-            return Err(Error::Rejected(unknown));
-        }
-        for subscription in subscriptions {
-            self.ids.add(subscription);
-        }
+        check_ids(subscriptions, |id| self.settings.pools.contains_key(id), "no such pool in the setting `pools`")?;
+        self.ids.add_all(subscriptions);
         Ok(subscriptions.chunks(MOST - 1).map(|batch| self.request(batch)).collect())
     }
 
@@ -105,13 +96,8 @@ impl EvmPool {
                 "params": [{ "data": SLOT0, "to": to }, "latest"],
             }));
         }
-        let request = Request {
-            method: Method::Post,
-            url: self.settings.rpc.clone(),
-            headers: vec![Header { name: "content-type".to_owned(), value: "application/json".to_owned() }],
-            body: Some(json!(calls).to_string().into_bytes()),
-        };
-        PlannedRequest { request, keys: batch.iter().map(|subscription| subscription.key).collect() }
+        let request = post_json(self.settings.rpc.clone(), &json!(calls));
+        PlannedRequest { request, keys: keys_of(batch) }
     }
 
     fn outcome(&self, key: Key, answer: Option<&Answer<'_>>, height: u64) -> Option<Outcome> {

@@ -2,11 +2,9 @@
 
 mod calls;
 mod pools;
-mod price;
 
 use feedgate_sdk::{
-    Action, Bucket, Description, HttpLimits, Ids, Plugin, Scope, Secret, SettingsError, ValueKind, description::Mirror,
-    settings,
+    Action, Bucket, Description, HttpLimits, Ids, Mirror, Plugin, Scope, Secret, SettingsError, ValueKind, settings,
 };
 
 use self::pools::Settings;
@@ -36,10 +34,6 @@ const ORIGINS: &[&str] = &[
 
 impl Plugin for EvmPool {
     fn describe() -> Description {
-        let mirror = |origin: &str, instead: &[&str]| Mirror {
-            origin: origin.to_owned(),
-            instead: instead.iter().map(|&origin| origin.to_owned()).collect(),
-        };
         Description {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -48,8 +42,8 @@ impl Plugin for EvmPool {
                 .to_owned(),
             origins: ORIGINS.iter().map(|&origin| origin.to_owned()).collect(),
             mirrors: vec![
-                mirror(ORIGINS[0], &ORIGINS[1..3]),
-                mirror("https://mainnet.base.org", &["https://base-rpc.publicnode.com"]),
+                Mirror::new(ORIGINS[0], &ORIGINS[1..3]),
+                Mirror::new("https://mainnet.base.org", &["https://base-rpc.publicnode.com"]),
             ],
             // Neither a trade nor half way between two offers.
             values: vec![ValueKind::Other],
@@ -60,13 +54,7 @@ impl Plugin for EvmPool {
                 purpose: "The key of a node's service, where the setting `rpc` has ${secret.rpc_key}".to_owned(),
                 required: false,
             }],
-            buckets: vec![Bucket {
-                what: Action::Request,
-                count: 5,
-                per_ms: 1_000,
-                scope: Scope::Origin,
-                counts_control_frames: false,
-            }],
+            buckets: vec![Bucket::new(Action::Request, 5, 1_000, Scope::Origin)],
             // Ethereum has a block each 12 seconds, others each one or two.
             http: Some(HttpLimits { poll_interval_ms: 5_000, timeout_ms: 5_000, max_in_flight: 2 }),
             ..Description::default()

@@ -36,7 +36,7 @@ impl Default for Settings {
 impl Settings {
     /// With the pools that need no settings; those of the operator go before them.
     pub(crate) fn checked(mut self) -> Result<Self, SettingsError> {
-        let wrong = |field: String, why: &str| Err(SettingsError { field, why: why.to_owned() });
+        let wrong = |field: String, why: &str| Err(SettingsError::new(field, why));
         if !self.rpc.starts_with("https://") && !self.rpc.starts_with("http://") {
             return wrong("rpc".to_owned(), "the URL of a node: https://…");
         }

@@ -5,7 +5,6 @@ mod stream;
 use feedgate_sdk::{
     Description, Heartbeat, HeartbeatWhen, Ids, Plugin, Requests, SettingsError, ValueKind, WebsocketLimits, settings,
 };
-use serde::Deserialize;
 
 feedgate_sdk::websocket_provider!(Gate);
 
@@ -15,10 +14,6 @@ struct Gate {
     ids: Ids,
     requests: Requests,
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
 
 impl Plugin for Gate {
     fn describe() -> Description {
@@ -30,7 +25,7 @@ impl Plugin for Gate {
             origins: vec![stream::ORIGIN.to_owned()],
             values: vec![ValueKind::LastTrade],
             default_ids: vec!["BTC_USDT".to_owned(), "ETH_USDT".to_owned()],
-            settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),
+            settings_schema: settings::NONE.to_owned(),
             websocket: Some(WebsocketLimits {
                 // The venue has no limit, and closes a connection that does not read quickly enough.
                 ids_per_connection: Some(200),
@@ -47,7 +42,7 @@ impl Plugin for Gate {
     }
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
-        let Settings {} = settings::parse(settings)?;
+        settings::none(settings)?;
         Ok((Self { ids: Ids::new(str::to_uppercase), requests: Requests::default() }, ValueKind::LastTrade))
     }
 }

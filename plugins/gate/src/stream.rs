@@ -1,10 +1,10 @@
 //! The channel `spot.tickers` of WebSocket version 4.
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
-    Timestamp, WebSocket,
-    json::{Number, Text, object},
-    log, names,
+    Blame, Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response,
+    Subscription, Timestamp, WebSocket, check_ids,
+    json::{self, Number, Text, object},
+    keys_of, log,
     websocket::{Reconnect, Step},
 };
 use serde::{Deserialize, de::IgnoredAny};
@@ -80,23 +80,13 @@ impl WebSocket for Gate {
         let possible = |id: &str| {
             id.contains('_') && id.chars().all(|character| character.is_alphanumeric() || "_-.".contains(character))
         };
-        let impossible: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "not a currency pair: write it like BTC_USDT"))
-            .collect();
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
-        for subscription in subscriptions {
-            self.ids.add(subscription);
-        }
-        Ok(vec![self.ask(context, subscriptions.iter().map(|subscription| subscription.key).collect())])
+        check_ids(subscriptions, possible, "not a currency pair: write it like BTC_USDT")?;
+        self.ids.add_all(subscriptions);
+        Ok(vec![self.ask(context, keys_of(subscriptions))])
     }
 
     fn unsubscribe(&mut self, context: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
-        let unused: Vec<String> =
-            subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
+        let unused = self.ids.remove_all(subscriptions);
         if unused.is_empty() {
             return Ok(Vec::new());
         }
@@ -129,7 +119,7 @@ impl WebSocket for Gate {
                 self.ticker(&object(ticker.get())?, instant(message.time_ms, message.time), events)?;
             }
             (Some(CHANNEL), Some("subscribe")) => {
-                for key in id.map(|id| self.requests.answered(id)).unwrap_or_default() {
+                for key in self.requests.answered(id) {
                     events.subscribed(key);
                 }
             }
@@ -142,22 +132,13 @@ impl WebSocket for Gate {
 
 impl Gate {
     fn ask(&mut self, context: &Context, keys: Vec<Key>) -> Frame {
-        let mut pairs: Vec<String> = keys.iter().filter_map(|&key| self.ids.symbol(key)).map(str::to_owned).collect();
-        // Two ids may be one pair.
-        pairs.sort_unstable();
-        pairs.dedup();
+        let pairs = self.ids.symbols(&keys);
         request(context, self.requests.wait(keys), "subscribe", &pairs)
     }
 
     fn ticker(&self, ticker: &Ticker<'_>, time: Option<Timestamp>, events: &mut Events) -> Result<(), Malformed> {
-        let Some(last) = ticker.last.as_ref().filter(|last| !last.text().is_empty()) else {
-            return Ok(());
-        };
-        let value = last.value()?;
-        if value.is_zero() {
-            // Never traded.
-            return Ok(());
-        }
+        // Never traded.
+        let Some(value) = json::price(ticker.last.as_ref())? else { return Ok(()) };
         for &key in self.ids.keys(&ticker.currency_pair) {
             events.observed(Observation::new(key, value.clone()).at(time));
         }
@@ -174,31 +155,20 @@ impl Gate {
         events: &mut Events,
     ) -> Result<(), Malformed> {
         let Fault { code, message } = object(fault.map_or("", RawValue::get))?;
-        let keys = id.map(|id| self.requests.answered(id)).unwrap_or_default();
+        let keys = self.requests.answered(id);
         if keys.is_empty() {
             log(Level::Warn, &format!("an error of the venue that fits no subscription: {message} (code {code})"));
             return Ok(());
         }
-        let is_named = |key: Key| self.ids.symbol(key).is_some_and(|pair| names(&message, pair));
-        let (named, others): (Vec<Key>, Vec<Key>) = keys.iter().partition(|&&key| is_named(key));
-        // Words that name nobody, or all, single nobody out; the host asks again in smaller portions.
-        let (refused, others) = if named.is_empty() { (keys, Vec::new()) } else { (named, others) };
-        let singled_out = !others.is_empty() || self.are_one_pair(&refused);
-        let permanent = code == INVALID_ARGUMENT && singled_out;
+        let Blame { refused, again, certain } = Blame::of(&self.ids, &message, keys);
+        let permanent = code == INVALID_ARGUMENT && certain;
         for key in refused {
             events.rejected(Rejection { key, reason: format!("{message} (code {code})"), permanent });
         }
-        let wanted: Vec<Key> = others.into_iter().filter(|&key| self.ids.symbol(key).is_some()).collect();
-        if !wanted.is_empty() {
-            events.reply(self.ask(context, wanted));
+        if !again.is_empty() {
+            events.reply(self.ask(context, again));
         }
         Ok(())
-    }
-
-    fn are_one_pair(&self, keys: &[Key]) -> bool {
-        let mut pairs = keys.iter().map(|&key| self.ids.symbol(key));
-        let first = pairs.next();
-        pairs.all(|pair| Some(pair) == first)
     }
 }
 

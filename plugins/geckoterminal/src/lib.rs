@@ -5,7 +5,6 @@ mod prices;
 use feedgate_sdk::{
     Absences, Action, Bucket, Description, HttpLimits, Ids, Plugin, Scope, SettingsError, ValueKind, settings,
 };
-use serde::Deserialize;
 
 feedgate_sdk::http_provider!(GeckoTerminal);
 
@@ -15,10 +14,6 @@ struct GeckoTerminal {
     ids: Ids,
     absences: Absences,
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
 
 impl Plugin for GeckoTerminal {
     fn describe() -> Description {
@@ -34,21 +29,15 @@ impl Plugin for GeckoTerminal {
                 "eth/0xc02aaa39b223fe8d0a0e5c4f27ead9083c756cc2".to_owned(),
                 "eth/0x2260fac5e5542a773aa44fbcfedf7c193bc2c599".to_owned(),
             ],
-            settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),
-            buckets: vec![Bucket {
-                what: Action::Request,
-                count: 30,
-                per_ms: 60_000,
-                scope: Scope::Origin,
-                counts_control_frames: false,
-            }],
+            settings_schema: settings::NONE.to_owned(),
+            buckets: vec![Bucket::new(Action::Request, 30, 60_000, Scope::Origin)],
             http: Some(HttpLimits { poll_interval_ms: 10_000, timeout_ms: 10_000, max_in_flight: 2 }),
             ..Description::default()
         }
     }
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
-        let Settings {} = settings::parse(settings)?;
+        settings::none(settings)?;
         Ok((Self { ids: Ids::new(prices::spell), absences: Absences::default() }, ValueKind::Index))
     }
 }

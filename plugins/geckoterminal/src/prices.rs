@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use feedgate_sdk::{
-    Context, Error, Http, Key, Observation, Rejection, Response, Subscription, Value,
-    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
+    Context, Error, Http, Key, Observation, Response, Subscription, check_ids,
+    http::{Outcome, PlannedRequest, check_status, excerpt, get, text},
     json::{Number, Object, object, read},
 };
 use serde::Deserialize;
@@ -69,14 +69,7 @@ fn possible(id: &str) -> bool {
 
 impl Http for GeckoTerminal {
     fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
-        let impossible: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "not a token: write it like eth/0xc02a…"))
-            .collect();
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
+        check_ids(subscriptions, possible, "not a token: write it like eth/0xc02a…")?;
         // Two ids may be one token.
         let mut networks: BTreeMap<String, BTreeMap<String, Vec<Key>>> = BTreeMap::new();
         for subscription in subscriptions {
@@ -125,10 +118,8 @@ impl GeckoTerminal {
         };
         self.absences.present(id);
         let value = read::<Option<Number<'_>>>(price).and_then(|price| price.map(|price| price.value()).transpose());
-        Some(match value {
-            Ok(Some(value)) if !Value::is_zero(&value) => Outcome::Observed(Observation::new(key, value)),
-            Ok(_) => Outcome::missing(key, Missing::NoValue, "the venue has no price"),
-            Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
-        })
+        let value = value.map(|value| value.filter(|value| !value.is_zero()));
+        let read = value.map(|value| value.map(|value| Observation::new(key, value)));
+        Some(Outcome::read(key, read, "the venue has no price"))
     }
 }

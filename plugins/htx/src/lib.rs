@@ -6,7 +6,6 @@ use feedgate_sdk::{
     Action, Bucket, Compression, Description, Ids, Mirror, Plugin, Scope, SettingsError, ValueKind, WebsocketLimits,
     settings,
 };
-use serde::Deserialize;
 
 feedgate_sdk::websocket_provider!(Htx);
 
@@ -16,10 +15,6 @@ struct Htx {
     ids: Ids,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
-
 impl Plugin for Htx {
     fn describe() -> Description {
         Description {
@@ -28,18 +23,12 @@ impl Plugin for Htx {
             summary: "HTX spot: the last price".to_owned(),
             documentation: "https://www.htx.com/en-us/opend/newApiPages/".to_owned(),
             origins: vec![stream::ORIGIN.to_owned(), stream::MIRROR.to_owned()],
-            mirrors: vec![Mirror { origin: stream::ORIGIN.to_owned(), instead: vec![stream::MIRROR.to_owned()] }],
+            mirrors: vec![Mirror::new(stream::ORIGIN, &[stream::MIRROR])],
             values: vec![ValueKind::LastTrade],
             default_ids: vec!["btcusdt".to_owned(), "ethusdt".to_owned()],
-            settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),
+            settings_schema: settings::NONE.to_owned(),
             // What is documented of the account's WebSocket; of this one nothing is.
-            buckets: vec![Bucket {
-                what: Action::Send,
-                count: 50,
-                per_ms: 1_000,
-                scope: Scope::Connection,
-                counts_control_frames: false,
-            }],
+            buckets: vec![Bucket::new(Action::Send, 50, 1_000, Scope::Connection)],
             websocket: Some(WebsocketLimits {
                 // Fewer make a lost connection hurt less; the venue knows no limit.
                 ids_per_connection: Some(100),
@@ -54,7 +43,7 @@ impl Plugin for Htx {
     }
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
-        let Settings {} = settings::parse(settings)?;
+        settings::none(settings)?;
         Ok((Self { ids: Ids::new(str::to_lowercase) }, ValueKind::LastTrade))
     }
 }

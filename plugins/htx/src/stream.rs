@@ -2,7 +2,7 @@
 
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Level, Malformed, Observation, Rejection, Response, Subscription,
-    Timestamp, WebSocket,
+    Timestamp, WebSocket, check_ids,
     json::{Number, Text, object, read},
     log,
     websocket::Step,
@@ -63,25 +63,14 @@ impl WebSocket for Htx {
 
     fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
         let possible = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        let impossible: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "not a symbol: write it like btcusdt"))
-            .collect();
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
-        let mut symbols: Vec<String> =
-            subscriptions.iter().map(|subscription| self.ids.add(subscription).to_owned()).collect();
-        // Two ids may be one symbol.
-        symbols.sort_unstable();
-        symbols.dedup();
+        check_ids(subscriptions, possible, "not a symbol: write it like btcusdt")?;
+        let symbols = self.ids.add_all(subscriptions);
         Ok(symbols.iter().map(|symbol| request("sub", symbol)).collect())
     }
 
     fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
-        let unused = subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription));
-        Ok(unused.map(|symbol| request("unsub", &symbol)).collect())
+        let unused = self.ids.remove_all(subscriptions);
+        Ok(unused.iter().map(|symbol| request("unsub", symbol)).collect())
     }
 
     fn handle(&mut self, _: &Context, frame: Incoming<'_>, events: &mut Events) -> Result<(), Malformed> {

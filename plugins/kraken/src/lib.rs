@@ -1,17 +1,13 @@
 //! Kraken spot: the last price, streamed (WebSocket v2) or polled.
 
-mod batches;
 mod pair;
 mod poll;
 mod stream;
 
 use feedgate_sdk::{
-    Action, Bucket, Description, HttpLimits, Ids, Plugin, Requests, Scope, SettingsError, ValueKind, WebsocketLimits,
-    settings,
+    Action, Batches, Bucket, Description, HttpLimits, Ids, Plugin, Requests, Scope, SettingsError, ValueKind,
+    WebsocketLimits, settings,
 };
-use serde::Deserialize;
-
-use self::batches::Batches;
 
 feedgate_sdk::provider!(Kraken);
 
@@ -25,10 +21,6 @@ pub(crate) struct Kraken {
     batches: Batches,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
-
 impl Plugin for Kraken {
     fn describe() -> Description {
         Description {
@@ -39,22 +31,10 @@ impl Plugin for Kraken {
             origins: vec![stream::ORIGIN.to_owned(), poll::ORIGIN.to_owned()],
             values: vec![ValueKind::LastTrade],
             default_ids: vec!["BTC/USD".to_owned(), "ETH/USD".to_owned()],
-            settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),
+            settings_schema: settings::NONE.to_owned(),
             buckets: vec![
-                Bucket {
-                    what: Action::Connect,
-                    count: 150,
-                    per_ms: 600_000,
-                    scope: Scope::Origin,
-                    counts_control_frames: false,
-                },
-                Bucket {
-                    what: Action::Request,
-                    count: 1,
-                    per_ms: 1_000,
-                    scope: Scope::Origin,
-                    counts_control_frames: false,
-                },
+                Bucket::new(Action::Connect, 150, 600_000, Scope::Origin),
+                Bucket::new(Action::Request, 1, 1_000, Scope::Origin),
             ],
             websocket: Some(WebsocketLimits {
                 ids_per_connection: Some(500),
@@ -70,7 +50,7 @@ impl Plugin for Kraken {
     }
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
-        let Settings {} = settings::parse(settings)?;
+        settings::none(settings)?;
         let plugin = Self {
             streamed: Ids::new(pair::for_stream),
             polled: Ids::new(pair::for_rest),

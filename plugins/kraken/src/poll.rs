@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use feedgate_sdk::{
-    Context, Error, Http, Key, Malformed, Observation, Rejection, Response, Subscription, Value,
+    Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value, check_ids,
     http::{Missing, Outcome, PlannedRequest, check_status, get, text},
     json::{Number, Object, object},
     url,
@@ -38,14 +38,7 @@ impl Http for Kraken {
             !id.trim_matches('/').is_empty()
                 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._-".contains(&byte))
         };
-        let impossible: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "not a pair: write it like BTC/USD or XBTUSD"))
-            .collect();
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
+        check_ids(subscriptions, possible, "not a pair: write it like BTC/USD or XBTUSD")?;
         let mut requests = Vec::new();
         for group in self.batches.group(subscriptions) {
             let named =
@@ -119,16 +112,7 @@ impl Kraken {
     fn fault(&mut self, keys: &[Key], faults: &[&str]) -> Result<Vec<Outcome>, Error> {
         let words = faults.join(", ");
         if faults.contains(&"EQuery:Unknown asset pair") || faults.contains(&"EQuery:Invalid asset pair") {
-            return Ok(match self.batches.failed(keys) {
-                Some(key) => vec![Outcome::missing(key, Missing::UnknownId, words)],
-                None => keys
-                    .iter()
-                    .map(|&key| {
-                        let text = format!("one of {} ids is unknown; the next polls find it: {words}", keys.len());
-                        Outcome::missing(key, Missing::Undecided, text)
-                    })
-                    .collect(),
-            });
+            return Ok(self.batches.failed(keys, &words));
         }
         if words.contains("Rate limit exceeded") || words.contains("Too many requests") {
             return Err(Error::rate_limited(None, words));

@@ -2,9 +2,9 @@
 
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
-    WebSocket,
-    json::{Item, Number, Text, object, read},
-    log, rfc3339,
+    WebSocket, check_ids,
+    json::{self, Number, Text, object, read},
+    keys_of, log, rfc3339,
     websocket::{Reconnect, Step},
 };
 use serde::{Deserialize, de::IgnoredAny};
@@ -74,29 +74,16 @@ impl WebSocket for Kraken {
 
     fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
         let possible = |id: &str| id.split_once('/').is_some_and(|(base, quote)| !base.is_empty() && !quote.is_empty());
-        let impossible: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "not a streamed pair: write it like BTC/USD"))
-            .collect();
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
-        let mut symbols: Vec<String> =
-            subscriptions.iter().map(|subscription| self.streamed.add(subscription).to_owned()).collect();
-        symbols.sort_unstable();
-        symbols.dedup();
+        check_ids(subscriptions, possible, "not a streamed pair: write it like BTC/USD")?;
+        let symbols = self.streamed.add_all(subscriptions);
         let params = json!({ "channel": "ticker", "event_trigger": "trades", "snapshot": true, "symbol": symbols });
-        let number = self.requests.wait(subscriptions.iter().map(|subscription| subscription.key).collect());
+        let number = self.requests.wait(keys_of(subscriptions));
         Ok(vec![request(number, "subscribe", &params)])
     }
 
     fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
-        for subscription in subscriptions {
-            self.requests.settle(subscription.key);
-        }
-        let unused: Vec<String> =
-            subscriptions.iter().filter_map(|subscription| self.streamed.remove(subscription)).collect();
+        self.requests.settle_all(subscriptions);
+        let unused = self.streamed.remove_all(subscriptions);
         if unused.is_empty() {
             return Ok(Vec::new());
         }
@@ -123,7 +110,7 @@ impl WebSocket for Kraken {
             data.ok_or(Malformed::new("a channel's message without data"))
         };
         match (message.channel.as_deref(), message.method.as_deref()) {
-            (Some("ticker"), _) => self.tickers(read(data()?)?, events)?,
+            (Some("ticker"), _) => json::each_item(read(data()?)?, |ticker| self.ticker(ticker, events))?,
             (Some("heartbeat"), _) | (_, Some("pong")) => events.alive(),
             (Some("status"), _) => {
                 for status in read::<Vec<&RawValue>>(data()?)? {
@@ -140,15 +127,6 @@ impl WebSocket for Kraken {
 }
 
 impl Kraken {
-    /// Reads every ticker of a message. One that cannot be read does not cost the others.
-    fn tickers(&self, tickers: Vec<Item<Ticker<'_>>>, events: &mut Events) -> Result<(), Malformed> {
-        let mut first_fault = Ok(());
-        for Item(ticker) in tickers {
-            first_fault = first_fault.and(ticker.and_then(|ticker| self.ticker(ticker, events)));
-        }
-        first_fault
-    }
-
     fn ticker(&self, Ticker { symbol, last, timestamp }: Ticker<'_>, events: &mut Events) -> Result<(), Malformed> {
         let Some(last) = last else { return Ok(()) };
         let value = last.value()?;
@@ -179,7 +157,7 @@ impl Kraken {
             (Some(symbol), _) => self.refused(self.streamed.keys(symbol).to_vec(), reason, events),
             // The whole request, but for those of it that have their answer.
             (None, Some(number)) => {
-                let keys = self.requests.answered(number);
+                let keys = self.requests.answered(Some(number));
                 self.refused(keys, reason, events);
             }
             (None, None) => log(Level::Warn, &format!("an error of the venue that fits no subscription: {reason}")),

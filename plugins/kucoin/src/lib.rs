@@ -7,7 +7,6 @@ use feedgate_sdk::{
     Action, Bucket, Description, Heartbeat, HeartbeatWhen, Ids, Plugin, Requests, Scope, SettingsError, ValueKind,
     WebsocketLimits, settings,
 };
-use serde::Deserialize;
 
 feedgate_sdk::websocket_provider!(Kucoin);
 
@@ -18,13 +17,8 @@ struct Kucoin {
     requests: Requests,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
-
 impl Plugin for Kucoin {
     fn describe() -> Description {
-        let bucket = |what, count, per_ms, scope| Bucket { what, count, per_ms, scope, counts_control_frames: false };
         Description {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -33,12 +27,12 @@ impl Plugin for Kucoin {
             origins: [&[token::ORIGIN], token::SERVERS].concat().into_iter().map(str::to_owned).collect(),
             values: vec![ValueKind::LastTrade],
             default_ids: vec!["BTC-USDT".to_owned(), "ETH-USDT".to_owned()],
-            settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),
+            settings_schema: settings::NONE.to_owned(),
             buckets: vec![
-                bucket(Action::Connect, 30, 60_000, Scope::Origin),
-                bucket(Action::Send, 100, 10_000, Scope::Connection),
+                Bucket::new(Action::Connect, 30, 60_000, Scope::Origin),
+                Bucket::new(Action::Send, 100, 10_000, Scope::Connection),
                 // A token is 10 of the 2000 that an address may spend in 30 seconds; most are left to others.
-                bucket(Action::Request, 50, 30_000, Scope::Origin),
+                Bucket::new(Action::Request, 50, 30_000, Scope::Origin),
             ],
             websocket: Some(WebsocketLimits {
                 // 400 are allowed and were 300 for years; fewer make a lost connection hurt less.
@@ -59,7 +53,7 @@ impl Plugin for Kucoin {
     }
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
-        let Settings {} = settings::parse(settings)?;
+        settings::none(settings)?;
         Ok((Self { ids: Ids::new(str::to_uppercase), requests: Requests::default() }, ValueKind::LastTrade))
     }
 }

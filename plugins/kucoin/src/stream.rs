@@ -1,10 +1,10 @@
 //! The topic `/market/ticker`, and what the venue says of subscriptions.
 
 use feedgate_sdk::{
-    Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
-    Timestamp, WebSocket,
-    json::{Number, Text, object, read},
-    log, names,
+    Blame, Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response,
+    Subscription, Timestamp, WebSocket, check_ids,
+    json::{self, Number, Text, object, read},
+    keys_of, log, names,
     websocket::Step,
 };
 use serde::Deserialize;
@@ -65,23 +65,13 @@ impl WebSocket for Kucoin {
         // A comma would be two symbols, a colon another topic.
         let possible =
             |id: &str| id.contains('-') && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-        let impossible: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "not a symbol: write it like BTC-USDT"))
-            .collect();
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
-        for subscription in subscriptions {
-            self.ids.add(subscription);
-        }
-        Ok(vec![self.ask(subscriptions.iter().map(|subscription| subscription.key).collect())])
+        check_ids(subscriptions, possible, "not a symbol: write it like BTC-USDT")?;
+        self.ids.add_all(subscriptions);
+        Ok(vec![self.ask(keys_of(subscriptions))])
     }
 
     fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
-        let unused: Vec<String> =
-            subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
+        let unused = self.ids.remove_all(subscriptions);
         if unused.is_empty() {
             return Ok(Vec::new());
         }
@@ -111,7 +101,7 @@ impl WebSocket for Kucoin {
                 self.ticker(symbol, &object(ticker.get())?, events)?;
             }
             "ack" => {
-                for key in number(message.id).map(|id| self.requests.answered(id)).unwrap_or_default() {
+                for key in self.requests.answered(number(message.id)) {
                     events.subscribed(key);
                 }
             }
@@ -130,22 +120,13 @@ impl WebSocket for Kucoin {
 
 impl Kucoin {
     fn ask(&mut self, keys: Vec<Key>) -> Frame {
-        let mut symbols: Vec<String> = keys.iter().filter_map(|&key| self.ids.symbol(key)).map(str::to_owned).collect();
-        // Two ids may be one symbol.
-        symbols.sort_unstable();
-        symbols.dedup();
+        let symbols = self.ids.symbols(&keys);
         request(self.requests.wait(keys), "subscribe", &symbols)
     }
 
     fn ticker(&self, symbol: &str, ticker: &Ticker<'_>, events: &mut Events) -> Result<(), Malformed> {
-        let Some(price) = ticker.price.as_ref().filter(|price| !price.text().is_empty()) else {
-            return Ok(());
-        };
-        let value = price.value()?;
-        if value.is_zero() {
-            // Never traded.
-            return Ok(());
-        }
+        // Never traded.
+        let Some(value) = json::price(ticker.price.as_ref())? else { return Ok(()) };
         let sequence = match &ticker.sequence {
             Some(sequence) => Some(sequence.text().parse().map_err(|_| Malformed::new("not a sequence number"))?),
             None => None,
@@ -164,25 +145,15 @@ impl Kucoin {
             log(Level::Warn, &format!("an error of the venue that fits no subscription: {words} (code {code})"));
             return;
         };
-        let keys = self.requests.answered(id);
-        let (named, others): (Vec<Key>, Vec<Key>) = keys.iter().partition(|&&key| self.is_named(key, words));
-        // Words that repeat the whole topic single nobody out; the host asks again in smaller portions.
-        let (refused, others) = if named.is_empty() { (keys, Vec::new()) } else { (named, others) };
-        let singled_out = !others.is_empty() || self.are_one_symbol(&refused);
-        let permanent = BLAMING.contains(&code) && singled_out;
+        // Words may repeat the whole topic: then they are certain of nobody.
+        let Blame { refused, again, certain } = Blame::of(&self.ids, words, self.requests.answered(Some(id)));
+        let permanent = BLAMING.contains(&code) && certain;
         for key in refused {
             events.rejected(Rejection { key, reason: format!("{words} (code {code})"), permanent });
         }
-        let wanted: Vec<Key> = others.into_iter().filter(|&key| self.ids.symbol(key).is_some()).collect();
-        if !wanted.is_empty() {
-            events.reply(self.ask(wanted));
+        if !again.is_empty() {
+            events.reply(self.ask(again));
         }
-    }
-
-    fn are_one_symbol(&self, keys: &[Key]) -> bool {
-        let mut symbols = keys.iter().map(|&key| self.ids.symbol(key));
-        let first = symbols.next();
-        symbols.all(|symbol| Some(symbol) == first)
     }
 
     /// Which request an error means. Its number is the request's or, as one page has it, the connection's; then it is

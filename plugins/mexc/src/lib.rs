@@ -46,13 +46,7 @@ impl Plugin for Mexc {
             values: vec![ValueKind::LastTrade],
             default_ids: vec!["BTCUSDT".to_owned(), "ETHUSDT".to_owned()],
             settings_schema: include_str!("settings.json").to_owned(),
-            buckets: vec![Bucket {
-                what: Action::Send,
-                count: 100,
-                per_ms: 1_000,
-                scope: Scope::Connection,
-                counts_control_frames: false,
-            }],
+            buckets: vec![Bucket::new(Action::Send, 100, 1_000, Scope::Connection)],
             websocket: Some(WebsocketLimits {
                 ids_per_connection: Some(30),
                 // An answer to several repeats them all, whichever was at fault.

@@ -2,7 +2,7 @@
 
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Key, Level, Malformed, Observation, Rejection, Response, Subscription,
-    WebSocket, decimal,
+    WebSocket, check_ids, decimal,
     json::{Text, object},
     log, names,
     websocket::Step,
@@ -30,14 +30,7 @@ impl WebSocket for Mexc {
     fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
         let possible =
             |id: &str| !id.is_empty() && id.chars().all(|character| character.is_alphanumeric() || character == '_');
-        let impossible: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "not a symbol: write it like BTCUSDT"))
-            .collect();
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
+        check_ids(subscriptions, possible, "not a symbol: write it like BTCUSDT")?;
         let frames = subscriptions.iter().map(|subscription| {
             let channel = channel(self.source, self.ids.add(subscription));
             request(self.requests.wait(vec![subscription.key]), "SUBSCRIPTION", &channel)
@@ -46,9 +39,10 @@ impl WebSocket for Mexc {
     }
 
     fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
-        let unused = subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription));
-        let frames =
-            unused.map(|symbol| request(self.requests.number(), "UNSUBSCRIPTION", &channel(self.source, &symbol)));
+        let unused = self.ids.remove_all(subscriptions);
+        let frames = unused
+            .iter()
+            .map(|symbol| request(self.requests.number(), "UNSUBSCRIPTION", &channel(self.source, symbol)));
         Ok(frames.collect())
     }
 
@@ -101,7 +95,7 @@ impl Mexc {
             }
             return;
         };
-        for key in self.requests.answered(number) {
+        for key in self.requests.answered(Some(number)) {
             let Some(symbol) = self.ids.symbol(key) else { continue };
             if words == channel(self.source, symbol) {
                 events.subscribed(key);

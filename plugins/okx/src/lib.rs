@@ -6,7 +6,6 @@ use feedgate_sdk::{
     Action, Bucket, Description, Heartbeat, HeartbeatWhen, Ids, Mirror, Plugin, Requests, Scope, SettingsError,
     ValueKind, WebsocketLimits, settings,
 };
-use serde::Deserialize;
 
 feedgate_sdk::websocket_provider!(Okx);
 
@@ -17,10 +16,6 @@ struct Okx {
     requests: Requests,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
-
 impl Plugin for Okx {
     fn describe() -> Description {
         Description {
@@ -29,25 +24,13 @@ impl Plugin for Okx {
             summary: "OKX: the last price".to_owned(),
             documentation: "https://www.okx.com/docs-v5/en/".to_owned(),
             origins: vec![stream::ORIGIN.to_owned(), stream::MIRROR.to_owned()],
-            mirrors: vec![Mirror { origin: stream::ORIGIN.to_owned(), instead: vec![stream::MIRROR.to_owned()] }],
+            mirrors: vec![Mirror::new(stream::ORIGIN, &[stream::MIRROR])],
             values: vec![ValueKind::LastTrade],
             default_ids: vec!["BTC-USDT".to_owned(), "ETH-USDT".to_owned()],
-            settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),
+            settings_schema: settings::NONE.to_owned(),
             buckets: vec![
-                Bucket {
-                    what: Action::Connect,
-                    count: 3,
-                    per_ms: 1_000,
-                    scope: Scope::Origin,
-                    counts_control_frames: false,
-                },
-                Bucket {
-                    what: Action::Subscribe,
-                    count: 480,
-                    per_ms: 3_600_000,
-                    scope: Scope::Connection,
-                    counts_control_frames: false,
-                },
+                Bucket::new(Action::Connect, 3, 1_000, Scope::Origin),
+                Bucket::new(Action::Subscribe, 480, 3_600_000, Scope::Connection),
             ],
             websocket: Some(WebsocketLimits {
                 ids_per_connection: Some(200),
@@ -64,7 +47,7 @@ impl Plugin for Okx {
     }
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
-        let Settings {} = settings::parse(settings)?;
+        settings::none(settings)?;
         let plugin = Self { ids: Ids::new(str::to_uppercase), requests: Requests::default() };
         Ok((plugin, ValueKind::LastTrade))
     }

@@ -2,9 +2,9 @@
 
 use feedgate_sdk::{
     Context, Error, Events, Frame, Incoming, Level, Malformed, Observation, Rejection, Response, Subscription,
-    Timestamp, WebSocket,
-    json::{Item, Number, Text, object, read},
-    log,
+    Timestamp, WebSocket, check_ids,
+    json::{self, Number, Text, object, read},
+    keys_of, log,
     websocket::{Reconnect, Step},
 };
 use serde::{Deserialize, de::IgnoredAny};
@@ -81,28 +81,15 @@ impl WebSocket for Okx {
         let possible = |id: &str| {
             id.contains('-') && id.len() <= 60 && id.chars().all(|part| part.is_alphanumeric() || "-_".contains(part))
         };
-        let impossible: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "not an instrument: write it like BTC-USDT"))
-            .collect();
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
-        let mut instruments: Vec<String> =
-            subscriptions.iter().map(|subscription| self.ids.add(subscription).to_owned()).collect();
-        instruments.sort_unstable();
-        instruments.dedup();
-        let number = self.requests.wait(subscriptions.iter().map(|subscription| subscription.key).collect());
+        check_ids(subscriptions, possible, "not an instrument: write it like BTC-USDT")?;
+        let instruments = self.ids.add_all(subscriptions);
+        let number = self.requests.wait(keys_of(subscriptions));
         Ok(vec![request(number, "subscribe", &instruments)])
     }
 
     fn unsubscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
-        for subscription in subscriptions {
-            self.requests.settle(subscription.key);
-        }
-        let unused: Vec<String> =
-            subscriptions.iter().filter_map(|subscription| self.ids.remove(subscription)).collect();
+        self.requests.settle_all(subscriptions);
+        let unused = self.ids.remove_all(subscriptions);
         if unused.is_empty() {
             return Ok(Vec::new());
         }
@@ -160,21 +147,12 @@ impl Okx {
             return Ok(());
         }
         let tickers = message.data.ok_or(Malformed::new("a push without `data`"))?;
-        // One that cannot be read does not cost the others.
-        let mut first_fault = Ok(());
-        for Item(ticker) in read::<Vec<_>>(tickers.get())? {
-            first_fault = first_fault.and(ticker.and_then(|ticker| self.ticker(ticker, events)));
-        }
-        first_fault
+        json::each_item(read(tickers.get())?, |ticker| self.ticker(ticker, events))
     }
 
     fn ticker(&self, Ticker { instrument, last, ts }: Ticker<'_>, events: &mut Events) -> Result<(), Malformed> {
         // Never traded.
-        let Some(last) = last.filter(|last| !last.text().is_empty()) else { return Ok(()) };
-        let value = last.value()?;
-        if value.is_zero() {
-            return Ok(());
-        }
+        let Some(value) = json::price(last.as_ref())? else { return Ok(()) };
         let time = ts.parse().map_err(|_| Malformed::new("`ts` is no number of milliseconds"))?;
         for &key in self.ids.keys(&instrument) {
             events.observed(Observation::new(key, value.clone()).at(Timestamp::Millis(time)));
@@ -192,7 +170,7 @@ impl Okx {
             Some(instrument) => (self.ids.keys(instrument).to_vec(), code == UNKNOWN),
             None => {
                 let number = message.id.as_ref().and_then(|id| id.parse().ok());
-                let keys = number.map(|number| self.requests.answered(number)).unwrap_or_default();
+                let keys = self.requests.answered(number);
                 let alone = keys.len() == 1;
                 (keys, alone && code == UNKNOWN)
             }

@@ -5,7 +5,6 @@ mod midpoints;
 use feedgate_sdk::{
     Absences, Action, Bucket, Description, HttpLimits, Ids, Plugin, Scope, SettingsError, ValueKind, settings,
 };
-use serde::Deserialize;
 
 feedgate_sdk::http_provider!(Polymarket);
 
@@ -15,10 +14,6 @@ struct Polymarket {
     ids: Ids,
     absences: Absences,
 }
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Settings {}
 
 impl Plugin for Polymarket {
     fn describe() -> Description {
@@ -35,21 +30,15 @@ impl Plugin for Polymarket {
                 "71321045679252212594626385532706912750332728571942532289631379312455583992563".to_owned(),
                 "52114319501245915516055106046884209969926127482827954674443846427813813222426".to_owned(),
             ],
-            settings_schema: r#"{"type":"object","additionalProperties":false}"#.to_owned(),
-            buckets: vec![Bucket {
-                what: Action::Request,
-                count: 500,
-                per_ms: 10_000,
-                scope: Scope::Origin,
-                counts_control_frames: false,
-            }],
+            settings_schema: settings::NONE.to_owned(),
+            buckets: vec![Bucket::new(Action::Request, 500, 10_000, Scope::Origin)],
             http: Some(HttpLimits { poll_interval_ms: 1_000, timeout_ms: 5_000, max_in_flight: 4 }),
             ..Description::default()
         }
     }
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
-        let Settings {} = settings::parse(settings)?;
+        settings::none(settings)?;
         Ok((Self { ids: Ids::new(midpoints::token), absences: Absences::default() }, ValueKind::Mid))
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use feedgate_sdk::{
-    Context, Error, Header, Http, Key, Method, Observation, Rejection, Request, Response, Subscription, Value,
-    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, text},
-    json::{Number, Object, object, read},
+    Context, Error, Http, Key, Observation, Response, Subscription, check_ids,
+    http::{Outcome, PlannedRequest, check_status, excerpt, post_json, text},
+    json::{self, Number, Object, object, read},
 };
 use serde_json::json;
 
@@ -30,14 +30,7 @@ fn possible(id: &str) -> bool {
 impl Http for Polymarket {
     fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
         // One id that is no number costs the answer for all.
-        let impossible: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !possible(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "not a token: write its number of 77 digits"))
-            .collect();
-        if !impossible.is_empty() {
-            return Err(Error::Rejected(impossible));
-        }
+        check_ids(subscriptions, possible, "not a token: write its number of 77 digits")?;
         // Two ids may be one token.
         let mut tokens: BTreeMap<String, Vec<Key>> = BTreeMap::new();
         for subscription in subscriptions {
@@ -46,12 +39,7 @@ impl Http for Polymarket {
         let tokens: Vec<(String, Vec<Key>)> = tokens.into_iter().collect();
         let planned = tokens.chunks(MOST).map(|batch| {
             let asked: Vec<_> = batch.iter().map(|(token, _)| json!({ "token_id": token })).collect();
-            let request = Request {
-                method: Method::Post,
-                url: format!("{ORIGIN}/midpoints"),
-                headers: vec![Header { name: "content-type".to_owned(), value: "application/json".to_owned() }],
-                body: Some(json!(asked).to_string().into_bytes()),
-            };
+            let request = post_json(format!("{ORIGIN}/midpoints"), &json!(asked));
             PlannedRequest { request, keys: batch.iter().flat_map(|(_, keys)| keys).copied().collect() }
         });
         Ok(planned.collect())
@@ -75,12 +63,8 @@ impl Polymarket {
             return Some(self.absences.absent(key, token));
         };
         self.absences.present(token);
-        let value = read::<Option<Number<'_>>>(midpoint)
-            .and_then(|midpoint| midpoint.filter(|text| !text.text().is_empty()).map(|text| text.value()).transpose());
-        Some(match value {
-            Ok(Some(value)) if !Value::is_zero(&value) => Outcome::Observed(Observation::new(key, value)),
-            Ok(_) => Outcome::missing(key, Missing::NoValue, "an empty book"),
-            Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
-        })
+        let value = read::<Option<Number<'_>>>(midpoint).and_then(|midpoint| json::price(midpoint.as_ref()));
+        let read = value.map(|value| value.map(|value| Observation::new(key, value)));
+        Some(Outcome::read(key, read, "an empty book"))
     }
 }

@@ -1,4 +1,4 @@
-//! When silence means that a venue does not know an id.
+//! When silence means that a venue does not know an id. A venue that names the ids it does not know needs none of this.
 
 use std::collections::BTreeMap;
 
@@ -27,7 +27,10 @@ enum Standing {
 impl Absences {
     /// The answer names the symbol, with a value or without.
     pub fn present(&mut self, symbol: &str) {
-        self.0.insert(symbol.to_owned(), Standing::Known);
+        match self.0.get_mut(symbol) {
+            Some(standing) => *standing = Standing::Known,
+            None => _ = self.0.insert(symbol.to_owned(), Standing::Known),
+        }
     }
 
     /// The answer leaves the symbol out: what this means for the id. Call it once for each answer and key.

@@ -1,10 +1,12 @@
-//! What every plugin is, and comfort for the contract's records.
+//! What every plugin is, and ways to write the contract's records with few words. Nothing here knows a transport or a format.
 
-use crate::http::{Missing, Outcome, Unresolved};
-use crate::websocket::{Endpoint, Step};
+use crate::bindings::feedgate::provider::{
+    polling::{Missing, Outcome, Unresolved},
+    streaming::{Endpoint, Step},
+};
 use crate::{
-    Compression, Description, Error, Frame, HttpLimits, Key, Malformed, Observation, Rejection, Resources,
-    SettingsError, Timestamp, Value, ValueKind, Wait, WebsocketLimits,
+    Action, Bucket, Compression, Description, Error, Frame, HttpLimits, Key, Malformed, Mirror, Observation, Rejection,
+    Resources, Scope, SettingsError, Timestamp, Value, ValueKind, Wait, WebsocketLimits,
 };
 
 /// A plugin. Its value is the state of one live instance: one connection or one poller, never both, never shared.
@@ -75,6 +77,16 @@ impl Step {
 }
 
 impl Outcome {
+    /// What an answer says of a key that it names: a value, none at all, or one that cannot be read. `none` says why there is
+    /// none, such as "never traded".
+    pub fn read(key: Key, read: Result<Option<Observation>, Malformed>, none: &str) -> Self {
+        match read {
+            Ok(Some(observation)) => Self::Observed(observation),
+            Ok(None) => Self::missing(key, Missing::NoValue, none),
+            Err(malformed) => Self::missing(key, Missing::Malformed, malformed.0),
+        }
+    }
+
     /// No value, and why.
     pub fn missing(key: Key, why: Missing, text: impl Into<String>) -> Self {
         Self::Unresolved(Unresolved { key, why, text: text.into() })
@@ -97,6 +109,20 @@ impl From<Malformed> for Error {
 impl From<serde_json::Error> for Error {
     fn from(error: serde_json::Error) -> Self {
         Self::Malformed(error.to_string())
+    }
+}
+
+impl Bucket {
+    /// So many of these in any span of so many milliseconds, without the pings and pongs of the protocol.
+    pub fn new(what: Action, count: u32, per_ms: u32, scope: Scope) -> Self {
+        Self { what, count, per_ms, scope, counts_control_frames: false }
+    }
+}
+
+impl Mirror {
+    /// Origins that serve the same as `origin`, in the order in which they are tried.
+    pub fn new(origin: &str, instead: &[&str]) -> Self {
+        Self { origin: origin.to_owned(), instead: instead.iter().map(|&origin| origin.to_owned()).collect() }
     }
 }
 

@@ -21,6 +21,16 @@ pub fn get(url: impl Into<String>) -> Request {
     Request { method: Method::Get, url: url.into(), headers: Vec::new(), body: None }
 }
 
+/// A POST of a JSON body.
+pub fn post_json(url: impl Into<String>, body: &serde_json::Value) -> Request {
+    Request {
+        method: Method::Post,
+        url: url.into(),
+        headers: vec![Header { name: "content-type".to_owned(), value: "application/json".to_owned() }],
+        body: Some(body.to_string().into_bytes()),
+    }
+}
+
 /// The value of a header, whatever the case of its name.
 pub fn header<'a>(headers: &'a [Header], name: &str) -> Option<&'a str> {
     headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value.as_str())

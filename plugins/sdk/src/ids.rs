@@ -1,11 +1,34 @@
-//! Which keys belong to a venue's symbol.
+//! Which keys belong to a venue's symbol, and which ids can be symbols at all.
 
 use std::{
     collections::{BTreeMap, HashMap},
     hash::{BuildHasherDefault, Hasher},
 };
 
-use crate::{Key, Subscription};
+use crate::{Error, Key, Rejection, Subscription};
+
+/// Refuses the ids that cannot be the venue's, before any is asked for: the host calls again without them. `why` is for the
+/// operator, and says how an id is written.
+///
+/// ```
+/// # use feedgate_sdk::{Error, Rejection, Subscription, check_ids};
+/// # let subscriptions = [Subscription { key: 7, id: "BTC/USD".to_owned() }];
+/// let possible = |id: &str| id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+/// assert_eq!(
+///     check_ids(&subscriptions, possible, "not a symbol: write it like BTCUSD"),
+///     Err(Error::Rejected(vec![Rejection::permanent(7, "not a symbol: write it like BTCUSD")]))
+/// );
+/// ```
+pub fn check_ids(subscriptions: &[Subscription], possible: impl Fn(&str) -> bool, why: &str) -> Result<(), Error> {
+    let impossible = subscriptions.iter().filter(|subscription| !possible(&subscription.id));
+    let rejected: Vec<_> = impossible.map(|subscription| Rejection::permanent(subscription.key, why)).collect();
+    if rejected.is_empty() { Ok(()) } else { Err(Error::Rejected(rejected)) }
+}
+
+/// The keys of these ids, in their order.
+pub fn keys_of(subscriptions: &[Subscription]) -> Vec<Key> {
+    subscriptions.iter().map(|subscription| subscription.key).collect()
+}
 
 /// The ids of one instance by the name that the venue uses in its payloads.
 ///
@@ -40,10 +63,20 @@ impl Ids {
         self.symbols.entry(subscription.key).or_insert(symbol)
     }
 
+    /// Adds ids and returns their symbols, sorted and each once: two ids may be one symbol.
+    pub fn add_all(&mut self, subscriptions: &[Subscription]) -> Vec<String> {
+        each_once(subscriptions.iter().map(|subscription| self.add(subscription).to_owned()).collect())
+    }
+
     /// Removes an id. Returns its symbol when no other id needs it any more.
     pub fn remove(&mut self, subscription: &Subscription) -> Option<String> {
         let symbol = self.forget(subscription.key)?;
         self.keys(&symbol).is_empty().then_some(symbol)
+    }
+
+    /// Removes ids. Returns the symbols that no other id needs any more.
+    pub fn remove_all(&mut self, subscriptions: &[Subscription]) -> Vec<String> {
+        subscriptions.iter().filter_map(|subscription| self.remove(subscription)).collect()
     }
 
     fn forget(&mut self, key: Key) -> Option<String> {
@@ -72,6 +105,11 @@ impl Ids {
         self.symbols.get(&key).map(String::as_str)
     }
 
+    /// The symbols of keys, sorted and each once. A key that was removed has none.
+    pub fn symbols(&self, keys: &[Key]) -> Vec<String> {
+        each_once(keys.iter().filter_map(|&key| self.symbol(key)).map(str::to_owned).collect())
+    }
+
     /// The keys of a symbol as the payload spells it; none when nobody asked for it.
     pub fn keys(&self, symbol: &str) -> &[Key] {
         let keys = match Short::of(symbol) {
@@ -80,6 +118,12 @@ impl Ids {
         };
         keys.map_or(&[], Vec::as_slice)
     }
+}
+
+fn each_once(mut symbols: Vec<String>) -> Vec<String> {
+    symbols.sort_unstable();
+    symbols.dedup();
+    symbols
 }
 
 /// A name of at most sixteen bytes, as nearly all are, in two words that nothing has to be counted through for. Texts of
@@ -152,6 +196,17 @@ mod tests {
         assert_eq!(ids.remove(&subscription(0, "btcusdt")), None);
         assert_eq!(ids.remove(&subscription(1, "BTCUSDT")), Some("BTCUSDT".to_owned()));
         assert_eq!(ids.remove(&subscription(1, "BTCUSDT")), None);
+    }
+
+    #[test]
+    fn all_at_once() {
+        let mut ids = Ids::new(str::to_uppercase);
+        let all = [subscription(2, "ethusdt"), subscription(0, "btcusdt"), subscription(1, "BTCUSDT")];
+        assert_eq!(keys_of(&all), [2, 0, 1]);
+        assert_eq!(ids.add_all(&all), ["BTCUSDT", "ETHUSDT"]);
+        assert_eq!(ids.symbols(&[2, 1, 0, 9]), ["BTCUSDT", "ETHUSDT"]);
+        assert_eq!(ids.remove_all(&all[..2]), ["ETHUSDT"]);
+        assert_eq!(ids.remove_all(&all), ["BTCUSDT"]);
     }
 
     #[test]

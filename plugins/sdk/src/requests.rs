@@ -1,8 +1,8 @@
-//! Requests that wait for their answers, and whom a refusal means.
+//! Requests that wait for their answers. Whom a refusal means, once its request is known, is `blame`'s.
 
 use std::collections::BTreeMap;
 
-use crate::Key;
+use crate::{Key, Subscription};
 
 /// The numbered requests of one connection, each with the keys that it asks for.
 #[derive(Debug, Default)]
@@ -25,9 +25,10 @@ impl Requests {
         number
     }
 
-    /// What an answer is about: the keys of its request, which waits no longer; none where no such request waits.
-    pub fn answered(&mut self, number: u64) -> Vec<Key> {
-        self.waiting.remove(&number).unwrap_or_default()
+    /// What an answer is about: the keys of its request, which waits no longer; none where no such request waits, or where
+    /// the answer has no number.
+    pub fn answered(&mut self, number: Option<u64>) -> Vec<Key> {
+        number.and_then(|number| self.waiting.remove(&number)).unwrap_or_default()
     }
 
     /// One key has its answer, or was given up: no later answer to its request is about it. Whether it was waiting.
@@ -41,16 +42,17 @@ impl Requests {
         was_waiting
     }
 
+    /// The same of ids that are given up.
+    pub fn settle_all(&mut self, subscriptions: &[Subscription]) {
+        for subscription in subscriptions {
+            self.settle(subscription.key);
+        }
+    }
+
     /// Each waiting request, oldest first.
     pub fn waiting(&self) -> impl Iterator<Item = (u64, &[Key])> {
         self.waiting.iter().map(|(number, keys)| (*number, keys.as_slice()))
     }
-}
-
-/// Whether a text names an id, in any case, by itself: `BTC-USD` does not stand in `BTC-USDC`.
-pub fn names(text: &str, id: &str) -> bool {
-    text.split(|character: char| !character.is_ascii_alphanumeric() && !"-_".contains(character))
-        .any(|word| word.eq_ignore_ascii_case(id))
 }
 
 #[cfg(test)]
@@ -62,7 +64,10 @@ mod tests {
         let mut requests = Requests::default();
         assert_eq!((requests.wait(vec![7, 8]), requests.number(), requests.wait(vec![9])), (1, 2, 3));
         assert_eq!(requests.waiting().collect::<Vec<_>>(), [(1, &[7, 8][..]), (3, &[9])]);
-        assert_eq!((requests.answered(1), requests.answered(1), requests.answered(2)), (vec![7, 8], vec![], vec![]));
+        assert_eq!(
+            (requests.answered(Some(1)), requests.answered(Some(1)), requests.answered(None)),
+            (vec![7, 8], vec![], vec![])
+        );
     }
 
     #[test]
@@ -72,19 +77,6 @@ mod tests {
         requests.wait(vec![8]);
         assert_eq!((requests.settle(8), requests.settle(8), requests.settle(9)), (true, false, false));
         assert_eq!(requests.waiting().collect::<Vec<_>>(), [(1, &[7][..])]);
-        assert_eq!((requests.answered(1), requests.answered(2)), (vec![7], vec![]));
-    }
-
-    #[test]
-    fn an_id_is_named_by_itself() {
-        for (text, id, named) in [
-            ("unknown currency pair NOPE_USDT", "NOPE_USDT", true),
-            ("topic /market/ticker:BTC-USD,ETH-USD is not found", "eth-usd", true),
-            ("no BTC-USDC here", "BTC-USD", false),
-            ("no OLD_BTC_USDT here", "BTC_USDT", false),
-            ("", "BTC-USD", false),
-        ] {
-            assert_eq!(names(text, id), named, "{text:?} and {id}");
-        }
+        assert_eq!((requests.answered(Some(1)), requests.answered(Some(2))), (vec![7], vec![]));
     }
 }

@@ -1,6 +1,9 @@
-//! The operator's settings as a plugin's own type.
+//! The operator's settings as a plugin's own type, or none at all. Which settings there are is each plugin's.
 
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
+
+/// The schema of a plugin without settings.
+pub const NONE: &str = r#"{"type":"object","additionalProperties":false}"#;
 
 /// The settings do not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,19 +14,32 @@ pub struct SettingsError {
     pub why: String,
 }
 
+impl SettingsError {
+    pub fn new(field: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { field: field.into(), why: why.into() }
+    }
+}
+
+/// For a plugin without settings, beside [`NONE`]: any that an operator gives is an error.
+pub fn none(settings: &str) -> Result<(), SettingsError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Settings {}
+
+    let Settings {} = parse(settings)?;
+    Ok(())
+}
+
 /// Reads the settings, and names the field that does not fit. Give the type `#[serde(deny_unknown_fields)]`, so that a
 /// misspelt field is an error, and defaults, so that `{}` is enough.
 pub fn parse<T: DeserializeOwned>(settings: &str) -> Result<T, SettingsError> {
     let mut json = serde_json::Deserializer::from_str(settings);
     let parsed = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
-        SettingsError {
-            // The root's path is a dot.
-            field: if path == "." { String::new() } else { path },
-            why: error.into_inner().to_string(),
-        }
+        // The root's path is a dot.
+        SettingsError::new(if path == "." { String::new() } else { path }, error.into_inner().to_string())
     })?;
-    json.end().map_err(|error| SettingsError { field: String::new(), why: error.to_string() })?;
+    json.end().map_err(|error| SettingsError::new("", error.to_string()))?;
     Ok(parsed)
 }
 
@@ -49,5 +65,7 @@ mod tests {
         assert!(unknown.why.contains("unknown field `deep`, expected `depth`"), "{}", unknown.why);
         assert_eq!(parse::<Settings>("7").unwrap_err().field, "");
         assert!(parse::<Settings>("{} {}").is_err());
+        assert_eq!(none("{}"), Ok(()));
+        assert_eq!(none(r#"{"depth":5}"#).unwrap_err().field, "depth");
     }
 }

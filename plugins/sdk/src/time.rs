@@ -1,8 +1,8 @@
-//! Points in time from text.
+//! Points in time from text. What time it is now stands in the `Context` of each call, not here.
 
 use crate::{
     Malformed, Timestamp,
-    json::{TENS, digits},
+    digits::{TENS, digits},
 };
 
 /// An RFC 3339 date and time, such as `2026-08-09T21:05:48.229198328Z`, to the nanosecond. Digits beyond the ninth

@@ -1,4 +1,4 @@
-//! Parts of URLs.
+//! Parts of URLs. Requests are made in `http`.
 
 use std::fmt::Write as _;
 

@@ -1,12 +1,10 @@
 //! Streaming: the trait of a plugin that exports `websocket`, its types as the contract has them, and the list of
 //! events that it fills.
 
-use std::{borrow::Cow, fmt};
-
 pub use crate::bindings::feedgate::provider::streaming::{
     Endpoint, Event, Gap, MalformedFrame, Received, Reconnect, Step,
 };
-use crate::{Context, Error, Frame, Key, Observation, Plugin, Rejection, Response, Subscription};
+use crate::{Context, Error, Frame, Key, Malformed, Observation, Plugin, Rejection, Response, Subscription};
 
 /// A plugin that streams.
 pub trait WebSocket: Plugin {
@@ -50,28 +48,6 @@ impl<'a> Incoming<'a> {
             Self::Text(text) => Ok(text),
             Self::Binary(_) => Err(Malformed::new("a binary frame where the venue sends text")),
         }
-    }
-}
-
-/// What was wrong with a payload, for people.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Malformed(pub Cow<'static, str>);
-
-impl Malformed {
-    pub fn new(text: impl Into<Cow<'static, str>>) -> Self {
-        Self(text.into())
-    }
-}
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl From<serde_json::Error> for Malformed {
-    fn from(error: serde_json::Error) -> Self {
-        Self(error.to_string().into())
     }
 }
 

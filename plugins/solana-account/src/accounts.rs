@@ -2,10 +2,11 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use feedgate_sdk::{
-    Context, Error, Header, Http, Key, Malformed, Method, Observation, Rejection, Request, Response, Subscription,
-    Value,
-    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, text},
+    Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value, check_ids,
+    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, post_json, text},
     json::{Text, object},
+    keys_of,
+    pool::price,
 };
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -14,7 +15,6 @@ use crate::{
     SolanaAccount,
     address::is_address,
     layout::{self, State},
-    price::price,
 };
 
 /// How many accounts the method takes.
@@ -58,19 +58,9 @@ struct Fault {
 
 impl Http for SolanaAccount {
     fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
-        let unknown: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !is_address(self.address(&subscription.id)))
-            .map(|subscription| {
-                Rejection::permanent(subscription.key, "neither an address nor a name in the setting `pools`")
-            })
-            .collect();
-        if !unknown.is_empty() {
-            return Err(Error::Rejected(unknown));
-        }
-        for subscription in subscriptions {
-            self.ids.add(subscription);
-        }
+        let possible = |id: &str| is_address(self.address(id));
+        check_ids(subscriptions, possible, "neither an address nor a name in the setting `pools`")?;
+        self.ids.add_all(subscriptions);
         Ok(subscriptions.chunks(MOST).map(|batch| self.request(batch)).collect())
     }
 
@@ -111,13 +101,8 @@ impl SolanaAccount {
                 "encoding": "base64",
             }],
         });
-        let request = Request {
-            method: Method::Post,
-            url: self.settings.rpc.clone(),
-            headers: vec![Header { name: "content-type".to_owned(), value: "application/json".to_owned() }],
-            body: Some(call.to_string().into_bytes()),
-        };
-        PlannedRequest { request, keys: batch.iter().map(|subscription| subscription.key).collect() }
+        let request = post_json(self.settings.rpc.clone(), &call);
+        PlannedRequest { request, keys: keys_of(batch) }
     }
 
     fn outcome(&self, key: Key, account: Option<&RawValue>, slot: u64) -> Option<Outcome> {
@@ -126,11 +111,9 @@ impl SolanaAccount {
             return Some(Outcome::missing(key, Missing::UnknownId, "the chain has no such account"));
         };
         let invert = self.settings.pools.get(id).is_some_and(|pool| pool.invert);
-        Some(match read(account.get(), invert) {
-            Ok(Some(value)) => Outcome::Observed(Observation::new(key, value).sequence(slot)),
-            Ok(None) => Outcome::missing(key, Missing::NoValue, "the pool has no price yet"),
-            Err(malformed) => Outcome::missing(key, Missing::Malformed, malformed.0),
-        })
+        let observation = |value| Observation::new(key, value).sequence(slot);
+        let read = read(account.get(), invert).map(|value| value.map(observation));
+        Some(Outcome::read(key, read, "the pool has no price yet"))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Addresses: 32 bytes in base 58. A node refuses a whole request for one that is none, without naming it.
 
-use num_bigint::BigUint;
+use feedgate_sdk::pool::BigUint;
 
 const ALPHABET: &[u8] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
 

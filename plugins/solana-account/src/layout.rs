@@ -8,8 +8,7 @@
 //! | 235..253 | tick spacing, liquidity |
 //! | 253..269 | `sqrt_price_x64`: √(token 1 for one token 0), both in smallest units, × 2^64, little-endian |
 
-use feedgate_sdk::Malformed;
-use num_bigint::BigUint;
+use feedgate_sdk::{Malformed, pool::BigUint};
 
 /// The program that owns all pools.
 pub(crate) const PROGRAM: &str = "CAMMCzo5YL8w4VFF8KVHrK22GGUsp5VTaW7grrKgrWqK";

@@ -3,13 +3,11 @@
 mod accounts;
 mod address;
 mod layout;
-mod price;
 
 use std::collections::BTreeMap;
 
 use feedgate_sdk::{
-    Action, Bucket, Description, HttpLimits, Ids, Plugin, Scope, Secret, SettingsError, ValueKind, description::Mirror,
-    settings,
+    Action, Bucket, Description, HttpLimits, Ids, Mirror, Plugin, Scope, Secret, SettingsError, ValueKind, settings,
 };
 use serde::Deserialize;
 
@@ -66,7 +64,7 @@ impl Plugin for SolanaAccount {
             summary: "Raydium's CLMM pools: the price at which the next small trade would happen".to_owned(),
             documentation: "https://solana.com/docs/rpc/http/getmultipleaccounts".to_owned(),
             origins: ORIGINS.map(str::to_owned).to_vec(),
-            mirrors: vec![Mirror { origin: ORIGINS[0].to_owned(), instead: vec![ORIGINS[1].to_owned()] }],
+            mirrors: vec![Mirror::new(ORIGINS[0], &[ORIGINS[1]])],
             // Neither a trade nor half way between two offers.
             values: vec![ValueKind::Other],
             default_ids: KNOWN.map(|(name, _)| name.to_owned()).to_vec(),
@@ -76,13 +74,7 @@ impl Plugin for SolanaAccount {
                 purpose: "The key of a node's service, where the setting `rpc` has ${secret.rpc_key}".to_owned(),
                 required: false,
             }],
-            buckets: vec![Bucket {
-                what: Action::Request,
-                count: 40,
-                per_ms: 10_000,
-                scope: Scope::Origin,
-                counts_control_frames: false,
-            }],
+            buckets: vec![Bucket::new(Action::Request, 40, 10_000, Scope::Origin)],
             // A slot is 400 ms.
             http: Some(HttpLimits { poll_interval_ms: 1_000, timeout_ms: 5_000, max_in_flight: 2 }),
             ..Description::default()
@@ -91,7 +83,7 @@ impl Plugin for SolanaAccount {
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
         let mut settings: Settings = settings::parse(settings)?;
-        let wrong = |field: String, why: &str| Err(SettingsError { field, why: why.to_owned() });
+        let wrong = |field: String, why: &str| Err(SettingsError::new(field, why));
         if !settings.rpc.starts_with("https://") && !settings.rpc.starts_with("http://") {
             return wrong("rpc".to_owned(), "the URL of a node: https://…");
         }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use feedgate_sdk::{
-    Context, Description, Error, Http, HttpLimits, Ids, Key, Observation, Plugin, Rejection, Response, SettingsError,
-    Subscription, Timestamp, Value, ValueKind, decimal,
+    Context, Description, Error, Http, HttpLimits, Ids, Key, Observation, Plugin, Response, SettingsError,
+    Subscription, Timestamp, Value, ValueKind, check_ids, decimal,
     http::{Outcome, PlannedRequest, get},
-    settings,
+    keys_of, settings,
 };
 use serde::Deserialize;
 
@@ -50,8 +50,7 @@ impl Plugin for Static {
         }
         let mut prices = BTreeMap::new();
         for (id, price) in settings.prices {
-            let value =
-                decimal(&price).map_err(|why| SettingsError { field: format!("prices.{id}"), why: why.to_string() })?;
+            let value = decimal(&price).map_err(|why| SettingsError::new(format!("prices.{id}"), why.to_string()))?;
             prices.insert(id, value);
         }
         Ok((Self { prices, ids: Ids::new(str::to_owned) }, ValueKind::Other))
@@ -60,19 +59,10 @@ impl Plugin for Static {
 
 impl Http for Static {
     fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
-        let unknown: Vec<_> = subscriptions
-            .iter()
-            .filter(|subscription| !self.prices.contains_key(&subscription.id))
-            .map(|subscription| Rejection::permanent(subscription.key, "no price in the setting `prices`"))
-            .collect();
-        if !unknown.is_empty() {
-            return Err(Error::Rejected(unknown));
-        }
-        for subscription in subscriptions {
-            self.ids.add(subscription);
-        }
+        check_ids(subscriptions, |id| self.prices.contains_key(id), "no price in the setting `prices`")?;
+        self.ids.add_all(subscriptions);
         // Answered by the host itself, with nothing.
-        let keys = subscriptions.iter().map(|subscription| subscription.key).collect();
+        let keys = keys_of(subscriptions);
         Ok(vec![PlannedRequest { request: get("data:,"), keys }])
     }
 

@@ -6,7 +6,7 @@ use feedgate_sdk::{
     Context, Description, Error, Http, HttpLimits, Ids, Key, Observation, Plugin, Response, SettingsError,
     Subscription, Timestamp, ValueKind,
     http::{Outcome, PlannedRequest, get},
-    settings,
+    keys_of, settings,
 };
 use serde::Deserialize;
 
@@ -52,19 +52,16 @@ impl Plugin for Volatile {
 
     fn configure(settings: &str) -> Result<(Self, ValueKind), SettingsError> {
         let Settings { base, amplitude, period_ms } = settings::parse(settings)?;
-        let wave = Wave::new(&base, &amplitude, period_ms)
-            .map_err(|(field, why)| SettingsError { field: field.to_owned(), why: why.to_owned() })?;
+        let wave = Wave::new(&base, &amplitude, period_ms).map_err(|(field, why)| SettingsError::new(field, why))?;
         Ok((Self { wave, ids: Ids::new(str::to_owned) }, ValueKind::Other))
     }
 }
 
 impl Http for Volatile {
     fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
-        for subscription in subscriptions {
-            self.ids.add(subscription);
-        }
+        self.ids.add_all(subscriptions);
         // Answered by the host itself, with nothing.
-        let keys = subscriptions.iter().map(|subscription| subscription.key).collect();
+        let keys = keys_of(subscriptions);
         Ok(vec![PlannedRequest { request: get("data:,"), keys }])
     }
 

@@ -15,18 +15,14 @@ use serde::{
 };
 
 use super::{
-    digits::digits,
-    item, number,
+    names,
     reader::{Fault, Reader, Result, fault},
     scan,
 };
-use crate::Malformed;
+use crate::{Malformed, digits::digits};
 
 /// How deep the values that are read may lie in each other. What is passed over may be as deep as it likes.
 const DEEPEST: u32 = 128;
-
-/// What `serde_json::value::RawValue` calls itself.
-const RAW: &str = "$serde_json::private::RawValue";
 
 impl<'a> Reader<'a> {
     #[inline(always)]
@@ -194,16 +190,16 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     #[inline]
     fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value> {
         match name {
-            RAW => visitor.visit_map(Raw(Some(self.raw()?))),
-            number::NAME => match self.peek() {
+            names::RAW => visitor.visit_map(Raw(Some(self.raw()?))),
+            names::NUMBER => match self.peek() {
                 Some(b'"') => match self.plain_string() {
                     Some(text) => visitor.visit_borrowed_str(text),
                     None => self.rare_string(visitor),
                 },
                 Some(b'-' | b'0'..=b'9') => visitor.visit_borrowed_str(self.number()?),
-                _ => fault(number::EXPECTED),
+                _ => fault("expected a number, or a string that holds one"),
             },
-            item::NAME => {
+            names::ITEM => {
                 self.peek();
                 let (start, depth) = (self.at, self.depth);
                 visitor.visit_seq(Twice { reader: self, start, depth, again: false })
@@ -403,7 +399,7 @@ impl<'de> MapAccess<'de> for Raw<'de> {
     type Error = Fault;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>> {
-        seed.deserialize(BorrowedStrDeserializer::new(RAW)).map(Some)
+        seed.deserialize(BorrowedStrDeserializer::new(names::RAW)).map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value> {

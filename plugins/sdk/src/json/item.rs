@@ -7,17 +7,38 @@ use serde::{
     de::{Error as _, IgnoredAny, SeqAccess, Visitor},
 };
 
+use super::names;
 use crate::Malformed;
-
-/// What this type calls itself, for a reader that can go back to the beginning of a value.
-pub(super) const NAME: &str = "$feedgate_sdk::Item";
 
 /// One item of a list: read, or what is wrong with it. `Vec<Item<Ticker>>` holds what could be read of a frame of several,
 /// where a `Vec<Ticker>` is refused as a whole.
 ///
-/// Only for [`object`](super::object) and [`read`](super::read).
+/// Only for [`object`](super::object()) and [`read`](super::read()).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Item<T>(pub Result<T, Malformed>);
+
+/// Hands out each item that could be read. One that could not, or that `take` finds wrong, does not cost the others: the
+/// first fault is returned at the end.
+///
+/// ```
+/// # use feedgate_sdk::json;
+/// # fn main() -> Result<(), feedgate_sdk::Malformed> {
+/// let mut sum = 0;
+/// let read = json::each_item(json::read(r#"[1, "two", 3]"#)?, |item: u8| {
+///     sum += item;
+///     Ok(())
+/// });
+/// assert_eq!((sum, read.is_err()), (4, true));
+/// # Ok(())
+/// # }
+/// ```
+pub fn each_item<T>(items: Vec<Item<T>>, mut take: impl FnMut(T) -> Result<(), Malformed>) -> Result<(), Malformed> {
+    let mut first_fault = Ok(());
+    for Item(item) in items {
+        first_fault = first_fault.and(item.and_then(&mut take));
+    }
+    first_fault
+}
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Item<T> {
     #[inline]
@@ -44,6 +65,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Item<T> {
             }
         }
 
-        deserializer.deserialize_newtype_struct(NAME, Read(PhantomData))
+        deserializer.deserialize_newtype_struct(names::ITEM, Read(PhantomData))
     }
 }

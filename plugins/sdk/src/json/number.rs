@@ -8,12 +8,11 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{Malformed, Value, number};
-
-/// What this type calls itself, for a reader that can hand out numbers by their text.
-pub(super) const NAME: &str = "$feedgate_sdk::Number";
-
-pub(super) const EXPECTED: &str = "expected a number, or a string that holds one";
+use super::{names, read::read};
+use crate::{
+    Malformed, Value,
+    decimal::{beginning, decimal},
+};
 
 /// A number as the payload spells it: a JSON number, or a string that holds one. Borrows from the payload.
 ///
@@ -26,9 +25,9 @@ impl Number<'_> {
         &self.0
     }
 
-    /// The exact value; see [`decimal`](crate::decimal).
+    /// The exact value; see [`decimal`](crate::decimal()).
     pub fn value(&self) -> Result<Value, Malformed> {
-        number::decimal(&self.0)
+        decimal(&self.0)
     }
 
     /// A whole number: a time, a sequence, a code. Of whatever integer type it is wanted in, if it fits; never a float.
@@ -45,8 +44,28 @@ impl Number<'_> {
         let digits = self.0.strip_prefix('-').unwrap_or(&self.0);
         let whole = digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| self.0.parse::<i128>().ok()).flatten();
         let fits = whole.and_then(|whole| T::try_from(whole).ok());
-        fits.ok_or_else(|| Malformed::new(format!("not a whole number that fits: {:?}", number::beginning(&self.0))))
+        fits.ok_or_else(|| Malformed::new(format!("not a whole number that fits: {:?}", beginning(&self.0))))
     }
+}
+
+/// The price that a payload has in a member, where it has one. There is none where the member is absent or null, and where
+/// the venue writes an empty string or a zero because there was no trade yet.
+///
+/// ```
+/// # use feedgate_sdk::{decimal, json::{self, Number}};
+/// # fn main() -> Result<(), feedgate_sdk::Malformed> {
+/// let prices: Vec<Option<Number<'_>>> = json::read(r#"["91250.10", "", 0.00, null]"#)?;
+/// let read = |place: usize| json::price(prices[place].as_ref());
+/// assert_eq!(read(0)?, Some(decimal("91250.10")?));
+/// assert_eq!((read(1)?, read(2)?, read(3)?), (None, None, None));
+/// # Ok(())
+/// # }
+/// ```
+#[inline]
+pub fn price(member: Option<&Number<'_>>) -> Result<Option<Value>, Malformed> {
+    let Some(number) = member.filter(|number| !number.0.is_empty()) else { return Ok(None) };
+    let value = number.value()?;
+    Ok(if value.is_zero() { None } else { Some(value) })
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
@@ -72,11 +91,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Number<'a> {
             // A reader to which the name says nothing.
             fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
                 let raw = <&'de RawValue>::deserialize(deserializer)?.get();
-                super::read(raw).map_err(D::Error::custom)
+                read(raw).map_err(D::Error::custom)
             }
         }
 
-        deserializer.deserialize_newtype_struct(NAME, Text)
+        deserializer.deserialize_newtype_struct(names::NUMBER, Text)
     }
 }
 

@@ -84,7 +84,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::read, *};
+    use super::{super::read::read, *};
 
     #[test]
     fn only_what_has_escapes_is_copied() {

@@ -1,10 +1,11 @@
-//! Exact decimals from text.
+//! Exact decimals from text, and exact arithmetic with them. Nothing here knows JSON: a number of a payload is
+//! `json::Number`.
 
 use std::borrow::Cow;
 
 use crate::{
     Decimal, Malformed, Value,
-    json::{TENS, digits, few_digits, place},
+    digits::{TENS, digits, few_digits, place},
 };
 
 /// The digits that a 256-bit coefficient can have. Longer numbers are refused here, where the frame is known.

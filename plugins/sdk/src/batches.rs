@@ -1,18 +1,32 @@
-//! Which ids may share a request, when one bad id costs all of its request and the venue does not say which it is.
+//! Which ids may share a request, when one bad id costs all of its request and the venue does not say which it is. For
+//! polling only: while streaming, the host looks for the bad id by itself.
 
-use feedgate_sdk::{Key, Subscription};
+use crate::{
+    Key, Subscription,
+    http::{Missing, Outcome},
+};
 
 /// Ids share one batch until a request fails because of one of them. Its ids are then asked for in halves, and the
 /// halves of a half that fails again, until the bad one stands alone: each poll halves the search, and everybody
 /// outside the suspected half keeps its values.
-#[derive(Default)]
-pub(crate) struct Batches {
+///
+/// ```
+/// # use feedgate_sdk::{Batches, Subscription};
+/// # let subscriptions = [0, 1].map(|key| Subscription { key, id: key.to_string() });
+/// let mut batches = Batches::default();
+/// // In `create_requests`: a request for each group. In `parse_response`, where the venue blames an id of the request:
+/// assert_eq!(batches.group(&subscriptions).len(), 1);
+/// batches.failed(&[0, 1], "no such symbol");
+/// assert_eq!(batches.group(&subscriptions).len(), 2);
+/// ```
+#[derive(Debug, Default)]
+pub struct Batches {
     suspects: Vec<Vec<Key>>,
 }
 
 impl Batches {
     /// The groups that may share requests: those above suspicion first.
-    pub(crate) fn group<'a>(&self, subscriptions: &'a [Subscription]) -> Vec<Vec<&'a Subscription>> {
+    pub fn group<'a>(&self, subscriptions: &'a [Subscription]) -> Vec<Vec<&'a Subscription>> {
         let group_of = |key| self.suspects.iter().position(|suspects| suspects.contains(&key));
         let mut groups = vec![Vec::new(); self.suspects.len() + 1];
         for subscription in subscriptions {
@@ -23,23 +37,25 @@ impl Batches {
     }
 
     /// A request was answered: nobody in it is bad.
-    pub(crate) fn passed(&mut self, keys: &[Key]) {
+    pub fn passed(&mut self, keys: &[Key]) {
         for suspects in &mut self.suspects {
             suspects.retain(|key| !keys.contains(key));
         }
         self.suspects.retain(|suspects| !suspects.is_empty());
     }
 
-    /// A request failed because of one of its ids. Answers that id when there is only one.
-    pub(crate) fn failed(&mut self, keys: &[Key]) -> Option<Key> {
+    /// A request failed because of one of its ids: what this means for each of them. An id that was alone in it is unknown
+    /// to the venue. `words` are the venue's.
+    pub fn failed(&mut self, keys: &[Key], words: &str) -> Vec<Outcome> {
         self.passed(keys);
         if let [key] = keys {
-            return Some(*key);
+            return vec![Outcome::missing(*key, Missing::UnknownId, words)];
         }
         let (first, second) = keys.split_at(keys.len() / 2);
         self.suspects.push(first.to_vec());
         self.suspects.push(second.to_vec());
-        None
+        let text = format!("one of {} ids is unknown; the next polls find it: {words}", keys.len());
+        keys.iter().map(|&key| Outcome::missing(key, Missing::Undecided, text.as_str())).collect()
     }
 }
 
@@ -52,6 +68,10 @@ mod tests {
         let bad = [17, 71];
         let mut wanted: Vec<Subscription> = (0..100).map(|key| Subscription { key, id: key.to_string() }).collect();
         let mut batches = Batches::default();
+        let unknown = |outcome| match outcome {
+            Outcome::Unresolved(unresolved) if unresolved.why == Missing::UnknownId => Some(unresolved.key),
+            _ => None,
+        };
         let mut found = Vec::new();
         let mut polls = 0;
         let mut silent = vec![0; 100];
@@ -61,7 +81,7 @@ mod tests {
                 let keys: Vec<Key> = group.iter().map(|subscription| subscription.key).collect();
                 if keys.iter().any(|key| bad.contains(key)) {
                     keys.iter().for_each(|&key| silent[key as usize] += 1);
-                    found.extend(batches.failed(&keys));
+                    found.extend(batches.failed(&keys, "").into_iter().filter_map(unknown));
                 } else {
                     batches.passed(&keys);
                 }

@@ -1,4 +1,5 @@
-//! Whole numbers from their digits, eight at a time.
+//! Whole numbers from their digits, eight at a time: what decimals, times and JSON numbers are all read with. No signs, no
+//! points, no exponents.
 
 /// The number that these digits spell, if they are all digits and not so many that it might not fit.
 #[inline]

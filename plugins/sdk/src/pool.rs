@@ -1,15 +1,20 @@
-//! The price in a square root of fixed point, in whole numbers.
+//! The price of a pool of tokens on a chain, from the square root that the pool holds. How a node is asked for it, and what
+//! its answer looks like, is the plugin's.
 
-use feedgate_sdk::{Malformed, Value, decimal};
-use num_bigint::BigUint;
+pub use num_bigint::BigUint;
+
+use crate::{Malformed, Value, decimal};
 
 /// How many significant digits are kept. The root of a price near one has 29 of its own.
 const DIGITS: i32 = 30;
 
-/// `root` is √(token 1 for one token 0) × 2^`bits`, both counted in their smallest units; `shift` is by how many powers
-/// of ten a whole token 0 has more of them than a whole token 1. The last digit is rounded half up; zeros at the end
-/// are left out.
-pub(crate) fn price(root: &BigUint, bits: u64, shift: i32, invert: bool) -> Result<Value, Malformed> {
+/// The price of a whole token, from its square root in fixed point.
+///
+/// `root` is √price × 2^`bits`, where the price is how much of token 1 one of token 0 costs, both in their smallest units.
+/// `shift` is the number of decimals of token 0 less that of token 1. With `invert` it is the price of token 1 in token 0.
+///
+/// The price has 30 digits, the last one rounded half up; zeros at the end are left out.
+pub fn price(root: &BigUint, bits: u64, shift: i32, invert: bool) -> Result<Value, Malformed> {
     if *root == BigUint::ZERO {
         return Err(Malformed::new("a square root of zero"));
     }
