@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use super::later;
+use super::later::later;
 use crate::contract::observation::Key;
 
 /// How often one connection asks for a key that the venue does not acknowledge.

@@ -10,7 +10,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use super::backoff::{Backoff, BackoffConfig, LONGEST_WAIT};
-use super::later;
+use super::later::later;
 // Whoever drives a session reads this too.
 pub use super::subscriptions::Subscription;
 use super::subscriptions::{SubscriptionRules, Subscriptions};

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::later;
+use super::super::later::later;
 use super::super::subscriptions::{Message, Subscriptions};
 use super::{Action, CloseReason, Heartbeat, HeartbeatWhen, Overrides, SessionConfig};
 
