@@ -1,5 +1,7 @@
 //! Stories of one connection's subscriptions, and a random walk through many.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::logic::chance::{Chance, beginning};
 
