@@ -2,11 +2,12 @@
 //! connection is told in `subscriptions`.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 
 use super::super::chance::{Chance, beginning};
 use super::super::rate_limit::RateLimit;
 use super::*;
+use crate::logic::backoff::BackoffConfig;
 
 /// What happens at a given second of a story.
 enum Then {
