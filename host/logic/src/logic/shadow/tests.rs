@@ -1,6 +1,10 @@
 //! Two builds on a tape, written in a line each, and what is said of the second.
 
+use std::time::Duration;
+
+use super::words::{TEXT, clean};
 use super::*;
+use crate::contract::observation::{UnixNanos, Value, ValueKind};
 
 /// `"us:300 mib:2 / a=1.5 b=x@7 / ! / a="`: a build that takes 300 µs and 2 MiB, and what it makes of three frames:
 /// two values, the second with a time; nothing that it could read; `a` confirmed. `a!` is a value that cannot be
