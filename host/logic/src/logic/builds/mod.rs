@@ -1,110 +1,20 @@
 //! Which build of a plugin is to run, of all that were ever seen under its name.
 //!
-//! A build is known by the digest of its file. The newest that nothing speaks against runs; when something does, the one
-//! before it runs again. What speaks against a build is told to this machine by whoever found out; reading files,
-//! compiling, comparing and running are done elsewhere.
+//! A build is known by the digest of its file. The newest that nothing speaks against runs. When something does, the
+//! host goes back to the one before it. Whoever finds something out about a build tells it to this machine. Reading
+//! files, compiling, comparing and running are done elsewhere.
 
-use std::fmt;
-use std::time::Duration;
+pub use build::{Build, Standing};
+pub use unmet::Unmet;
 
 use crate::contract::digest::Digest;
 use crate::contract::observation::UnixNanos;
 
+mod build;
+mod unmet;
+
 /// So many builds of one name are remembered.
 const MEMORY: usize = 16;
-
-/// Until a quarantined build is tried again; twice as long each further time.
-const FIRST_QUARANTINE: Duration = Duration::from_secs(3_600);
-const LONGEST_QUARANTINE: Duration = Duration::from_secs(86_400);
-
-/// What is known of a build.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum Standing {
-    /// Nobody vouches for it: it is not even loaded.
-    Untrusted,
-    /// Seen, and not yet compared with what runs.
-    New,
-    /// It asks for more than was granted.
-    NeedsGrant,
-    /// It is worse than what runs, or does not take the settings.
-    Refused,
-    /// Good so far.
-    Trial,
-    Good,
-    /// It ran and was worse than the one before it, or the operator went back.
-    RolledBack,
-    /// Its instances die.
-    Quarantined,
-}
-
-impl Standing {
-    /// The word used in every output.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Untrusted => "untrusted",
-            Self::New => "new",
-            Self::NeedsGrant => "needs-grant",
-            Self::Refused => "refused",
-            Self::Trial => "trial",
-            Self::Good => "good",
-            Self::RolledBack => "rolled-back",
-            Self::Quarantined => "quarantined",
-        }
-    }
-
-    pub const ALL: [Self; 8] = [
-        Self::Untrusted,
-        Self::New,
-        Self::NeedsGrant,
-        Self::Refused,
-        Self::Trial,
-        Self::Good,
-        Self::RolledBack,
-        Self::Quarantined,
-    ];
-
-    fn may_run(self) -> bool {
-        matches!(self, Self::Trial | Self::Good)
-    }
-}
-
-/// One build.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Build {
-    pub digest: Digest,
-    pub version: String,
-    pub standing: Standing,
-    /// Why it stands so; empty when there is nothing to say.
-    pub reason: String,
-    /// Since when it stands so.
-    pub since: UnixNanos,
-    /// How often it was quarantined in a row.
-    pub strikes: u32,
-    /// How often an instance of it died.
-    pub faults: u64,
-}
-
-/// Why a wish of the operator cannot be met.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Unmet {
-    Unknown(String),
-    Ambiguous(String),
-    NothingBefore,
-    NotHeld(String),
-}
-
-impl std::error::Error for Unmet {}
-
-impl fmt::Display for Unmet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unknown(digits) => write!(f, "no build {digits} of this plugin is known"),
-            Self::Ambiguous(digits) => write!(f, "several builds begin with {digits}"),
-            Self::NothingBefore => f.write_str("no other good build of this plugin is known"),
-            Self::NotHeld(digits) => write!(f, "nothing speaks against build {digits}"),
-        }
-    }
-}
 
 /// The builds of one name.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -174,29 +84,20 @@ impl Builds {
     pub fn handle_file(&mut self, digest: Digest, version: &str, now: UnixNanos) {
         self.file = Some(digest);
         let known = self.builds.iter().position(|build| build.digest == digest).map(|at| self.builds.remove(at));
-        let mut build = known.unwrap_or_else(|| Build {
-            digest,
-            version: String::new(),
-            standing: Standing::New,
-            reason: String::new(),
-            since: now,
-            strikes: 0,
-            faults: 0,
-        });
+        let mut build = known.unwrap_or_else(|| Build::new(digest, now));
         version.clone_into(&mut build.version);
         if build.standing == Standing::Untrusted {
-            (build.standing, build.since) = (Standing::New, now);
-            build.reason.clear();
+            build.set_standing(Standing::New, "", now);
         }
         self.builds.insert(0, build);
         self.forget();
     }
 
-    /// The file holds a build for which nobody vouches.
+    /// The file holds a build that nobody vouches for.
     pub fn handle_untrusted(&mut self, digest: Digest, reason: &str, now: UnixNanos) {
         let version = self.get(digest).map(|build| build.version.clone()).unwrap_or_default();
         self.handle_file(digest, &version, now);
-        // One that ran before it had to be vouched for is not better for it.
+        // Also if it ran before somebody had to vouch for it.
         self.set(digest, Standing::Untrusted, reason, now);
     }
 
@@ -240,29 +141,27 @@ impl Builds {
         self.change(digest, |build| build.faults += faults);
     }
 
-    /// The quarantined builds that are due for another try, and would run if it is a success.
+    /// The quarantined build that is due for another try, and would run if nothing spoke against it.
     pub fn due(&self, now: UnixNanos) -> Option<Digest> {
         let candidate = self.pinned.or(self.file)?;
-        let build = self.get(candidate).filter(|build| build.standing == Standing::Quarantined)?;
-        let wait = FIRST_QUARANTINE.saturating_mul(1 << build.strikes.saturating_sub(1).min(8)).min(LONGEST_QUARANTINE);
-        (u128::from(now.since(build.since)) >= wait.as_nanos()).then_some(candidate)
+        self.get(candidate).filter(|build| build.is_due(now)).map(|build| build.digest)
     }
 
-    /// A quarantined build may run again, with what it did not know how to read tried first.
+    /// A quarantined build may run again. What it died of was tried first.
     pub fn handle_retry(&mut self, digest: Digest, now: UnixNanos) {
         self.set(digest, Standing::Trial, "on trial after quarantine", now);
     }
 
-    /// The configuration changed: what was held for want of a grant, or did not fit, is looked at again.
+    /// The configuration changed: builds that lacked a grant or did not fit are judged again.
     pub fn handle_config_changed(&mut self, now: UnixNanos) {
         let held = |build: &&mut Build| matches!(build.standing, Standing::NeedsGrant | Standing::Refused);
         for build in self.builds.iter_mut().filter(held) {
-            (build.standing, build.since) = (Standing::New, now);
-            build.reason.clear();
+            build.set_standing(Standing::New, "", now);
         }
     }
 
-    /// The operator: forget what speaks against a build, of these first digits; the file's when there are none.
+    /// The operator: forget what speaks against the build of these first digits, or against the file's if there are
+    /// none.
     pub fn release(&mut self, digits: Option<&str>, now: UnixNanos) -> Result<Digest, Unmet> {
         let digest = self.find(digits, self.file)?;
         match self.get(digest).map(|build| build.standing) {
@@ -286,7 +185,7 @@ impl Builds {
         }
     }
 
-    /// The operator: this build and no other; the one that runs when there are no digits.
+    /// The operator: run the build of these first digits and no other. Without digits, the one that runs.
     pub fn pin(&mut self, digits: Option<&str>, now: UnixNanos) -> Result<Digest, Unmet> {
         let digest = self.find(digits, self.target())?;
         self.pinned = Some(digest);
@@ -315,10 +214,7 @@ impl Builds {
     }
 
     fn set(&mut self, digest: Digest, standing: Standing, reason: &str, now: UnixNanos) {
-        self.change(digest, |build| {
-            (build.standing, build.since) = (standing, now);
-            reason.clone_into(&mut build.reason);
-        });
+        self.change(digest, |build| build.set_standing(standing, reason, now));
     }
 
     fn change(&mut self, digest: Digest, change: impl FnOnce(&mut Build)) {
@@ -327,7 +223,7 @@ impl Builds {
         }
     }
 
-    /// Old builds go, but for what runs, is pinned, lies there, or is the best to go back to.
+    /// Old builds are forgotten, except those that run, are pinned, are in the file, or are the best to go back to.
     fn forget(&mut self) {
         let good = self.builds.iter().filter(|build| build.standing == Standing::Good).take(2);
         let keep: Vec<Digest> = [self.target(), self.pinned, self.file]
