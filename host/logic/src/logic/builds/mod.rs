@@ -147,7 +147,7 @@ impl Builds {
         self.get(candidate).filter(|build| build.is_due(now)).map(|build| build.digest)
     }
 
-    /// A quarantined build may run again. What it died of was tried first.
+    /// A quarantined build may run again: it survived what it had died of.
     pub fn handle_retry(&mut self, digest: Digest, now: UnixNanos) {
         self.set(digest, Standing::Trial, "on trial after quarantine", now);
     }

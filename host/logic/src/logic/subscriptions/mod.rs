@@ -284,7 +284,7 @@ impl Subscriptions {
         Message::Unsubscribe(keys)
     }
 
-    /// The venue does not hold the key any more, or holds it otherwise. Answers whether it had been asked for it.
+    /// Takes the key out of everything that a venue was asked for. Answers whether it was there.
     fn forget(&mut self, key: Key) -> bool {
         self.reviving.cancel(key);
         self.asking.remove(key) | self.acknowledged.remove(&key)

@@ -418,7 +418,7 @@ fn the_venue_always_ends_up_with_what_is_wanted() {
                     assert!(!keys.is_empty() && keys.len() <= most, "seed {seed}");
                     for key in keys {
                         assert!(told.remove(&key).is_some(), "seed {seed}: {key:?} was not asked");
-                        // Or given up only to be asked for anew.
+                        // Or given up only to be asked for again.
                         let anew = subscriptions.keys().any(|kept| kept == key);
                         assert_eq!(wanted.contains(&key), anew, "seed {seed}: {key:?} is wanted");
                     }

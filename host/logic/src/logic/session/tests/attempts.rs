@@ -35,7 +35,7 @@ fn slots_begin_one_after_another_and_a_rotation_of_all_keeps_it_so() {
     assert_eq!(session.poll_action(start + secs(3)), Some(Action::Connect));
 }
 
-/// Bothan, barter and vector begin anew with each connection that opens.
+/// Bothan, barter and vector count their failures from zero with each connection that opens.
 #[test]
 fn a_venue_that_accepts_and_closes_is_left_alone_longer_and_longer() {
     check(

@@ -224,7 +224,7 @@ impl Walk {
                     self.send(&keys);
                     for key in keys {
                         assert!(self.asked.remove(&key).is_some(), "seed {seed}: never asked");
-                        // Or given up only to be asked for anew.
+                        // Or given up only to be asked for again.
                         let anew = self.session.keys().contains(&key);
                         assert_eq!(self.wanted.contains(&key), anew, "seed {seed}: still wanted");
                     }

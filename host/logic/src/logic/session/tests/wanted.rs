@@ -88,7 +88,7 @@ fn a_refusal_holds_for_the_connection_or_for_good() {
             (10, Wait, "connect"),
             (10, Opened, "+1"),
             (11, Subscribed(1), ""),
-            // The same wish changes nothing; dropped and wanted anew does.
+            // To want the same changes nothing. A key that is dropped and wanted again is asked for again.
             (12, Wanted(&[1, 2]), ""),
             (13, Wanted(&[1]), ""),
             (14, Wanted(&[1, 2]), "+2"),
@@ -126,7 +126,7 @@ fn where_all_is_refused_for_good_nothing_is_dialled_until_the_wish_changes() {
             (1, RejectedForGood(2), "close: NothingToDo"),
             (1, Ended, ""),
             (500, Rotate, ""),
-            // Dropped and wanted anew.
+            // Dropped and wanted again.
             (501, Wanted(&[2]), ""),
             (502, Wanted(&[1, 2]), "connect"),
             (502, Opened, "+1"),
