@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::backoff::LONGEST_WAIT;
-use super::later;
+use super::later::later;
 
 /// How long a place rests after its first failure; doubled with each in a row, up to [`LONGEST_REST`].
 const FIRST_REST: Duration = Duration::from_secs(30);

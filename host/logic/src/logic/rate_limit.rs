@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::later;
+use super::later::later;
 
 /// A limit of `count` units in *any* window of `per`, wherever it begins.
 ///

@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::backoff::{Backoff, BackoffConfig, LONGEST_WAIT};
-use super::later;
+use super::later::later;
 
 /// How often, and how a failure is answered.
 #[derive(Clone, Debug)]

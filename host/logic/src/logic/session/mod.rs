@@ -1,141 +1,37 @@
 //! One WebSocket slot, across reconnects.
 //!
 //! Nothing here touches a socket or a clock: `transport` tells a [`Session`] what happened, does what it says and
-//! sleeps until it wants to be asked again. How one connection is kept alive is in `open`, what it carries in
-//! `subscriptions`, the length of a wait in `backoff`. Which ids belong to which slot is decided by `shard`, and how
-//! often anyone may dial or send by `rate_limit`.
+//! sleeps until it wants to be asked again.
+//!
+//! A session is put together from small machines. `wanted` says what is to be asked for, `attempts` when to connect
+//! next, `open` what one connection needs, `silences` how often a silent id may cost a connection. What a connection
+//! carries is in `subscriptions`. Which ids belong to which slot is decided by `shard`, and how often anyone may dial
+//! or send by `rate_limit`.
 
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use super::backoff::{Backoff, BackoffConfig, LONGEST_WAIT};
-use super::later;
+use super::later::later;
 // Whoever drives a session reads this too.
 pub use super::subscriptions::Subscription;
 use super::subscriptions::{SubscriptionRules, Subscriptions};
 use crate::contract::observation::Key;
+pub use action::{Action, CloseReason};
+use attempts::Attempts;
+pub use config::{Heartbeat, HeartbeatWhen, Overrides, SessionConfig};
 use open::Open;
+use silences::Silences;
+use wanted::Wanted;
 
+mod action;
+mod attempts;
+mod config;
 mod open;
+mod silences;
+mod wanted;
 
-/// Between a successor that was given up and the next.
+/// Between a successor that was given up and the next one.
 const REPLACE_AGAIN: Duration = Duration::from_secs(5 * 60);
-
-/// The least time between two replacements because of a silent id, in gaps between two revivals; doubled after each.
-const FIRST_SILENCE_GAP: u32 = 10;
-const LONGEST_SILENCE_GAP: u32 = 240;
-
-/// The rules of a venue, tightened by the operator.
-#[derive(Clone, Debug)]
-pub struct SessionConfig {
-    /// The wait before another attempt.
-    pub backoff: BackoffConfig,
-    /// From [`Action::Connect`] to [`Session::handle_opened`], whatever is fetched in between.
-    pub connect_timeout: Duration,
-    /// A connection on which nothing at all was received for this long is dead. Counts from the opening. After half
-    /// of it comes a ping, so that a venue with nothing to say is not taken for a dead one.
-    pub idle_timeout: Duration,
-    /// `None`: the venue wants none.
-    pub heartbeat: Option<Heartbeat>,
-    /// From the opening to the first frame of ours, of whatever kind.
-    pub first_send_delay: Duration,
-    /// Whether to subscribe only after [`Session::handle_ready`], which must come within `ack_timeout` of the
-    /// opening.
-    pub waits_for_ready: bool,
-    /// Most ids in one [`Action::Subscribe`] or [`Action::Unsubscribe`]. `None`: all in one.
-    pub ids_per_message: Option<NonZeroUsize>,
-    /// Whether the venue answers each subscription. If not, an id counts as acknowledged when it was sent.
-    pub acknowledges: bool,
-    /// How long such an answer may take, and how long the venue may take to be ready.
-    pub ack_timeout: Duration,
-    /// The least time between two attempts to revive silent ids, and a tenth of the least time between two
-    /// replacements of the connection because of one.
-    pub revive_gap: Duration,
-    /// How long, from the first subscription on, the connection may give no useful data at all. `None`: a market may
-    /// be quiet for ever.
-    pub first_data_timeout: Option<Duration>,
-    /// The venue cuts connections of this age, so it is closed then at the latest; see [`Overrides::replace_after`].
-    /// `None`: never.
-    pub max_age: Option<Duration>,
-}
-
-/// An application-level heartbeat of ours.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub struct Heartbeat {
-    /// Less than 100 ms counts as 100 ms.
-    pub interval: Duration,
-    /// When it is due.
-    pub when: HeartbeatWhen,
-}
-
-/// When a heartbeat is due.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum HeartbeatWhen {
-    /// Every interval from the opening.
-    Always,
-    /// When nothing was received for an interval, and each further interval.
-    Idle,
-}
-
-/// What one connection has otherwise than the configuration says: some venues say so when they give out a token.
-#[derive(Copy, Clone, Default, PartialEq, Eq, Debug)]
-pub struct Overrides {
-    /// Replaces [`Heartbeat::interval`]. Means nothing where the configuration has no heartbeat.
-    pub heartbeat_interval: Option<Duration>,
-    /// Replaces [`SessionConfig::idle_timeout`].
-    pub idle_timeout: Option<Duration>,
-    /// The age at which a successor is to be opened, which takes over before [`SessionConfig::max_age`].
-    pub replace_after: Option<Duration>,
-}
-
-/// What to do.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Action {
-    /// Dial, and answer with [`Session::handle_opened`] or [`Session::handle_ended`].
-    Connect,
-    /// Ask for these, and answer with [`Session::handle_sent`] once the last frame is on its way. Until then there is
-    /// no other such message.
-    Subscribe(Vec<Key>),
-    /// Tell the venue that these are no longer wanted. Answered like [`Action::Subscribe`].
-    Unsubscribe(Vec<Key>),
-    /// Send the heartbeat of the plugin.
-    Heartbeat,
-    /// Send a ping of the protocol: has the venue gone, or has it nothing to say?
-    Ping,
-    /// Open a [`Session::successor`], and [`Session::stop`] this one when that delivers. Said once for a connection,
-    /// which serves on until then, unless [`Session::handle_not_replaced`] is told.
-    Replace(CloseReason),
-    /// Give the socket, or the dial under way, up, and answer with [`Session::handle_ended`].
-    Close(CloseReason),
-}
-
-/// Why a connection is given up by us.
-#[derive(Copy, Clone, PartialEq, Eq, Debug)]
-pub enum CloseReason {
-    /// Nothing was received for too long, not even an answer to a ping.
-    Idle,
-    /// It did not open in time.
-    ConnectTimeout,
-    /// The venue was not ready in time.
-    ReadyTimeout,
-    /// No useful data came in time.
-    FirstDataTimeout,
-    /// It is as old as it may get.
-    MaxAge,
-    /// [`Session::rotate`].
-    Rotation,
-    /// An id stays silent, however often it is asked for.
-    Silence,
-    /// Its codec is used up: [`Session::handle_worn`].
-    Worn,
-    /// The venue asked for it: [`Session::handle_reconnect`].
-    Venue,
-    /// No id is left to ask for.
-    NothingToDo,
-    /// [`Session::stop`].
-    Stopped,
-}
 
 /// When the venue wants the connection replaced.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -144,7 +40,7 @@ pub enum Reconnect {
     Now,
     /// Within this time. It serves until its successor delivers, or most of the time has passed.
     OverlapWithin(Duration),
-    /// At once, and then not connect before this time has passed (at most [`LONGEST_WAIT`]).
+    /// At once, and then not connect before this time has passed (at most [a day](super::backoff::LONGEST_WAIT)).
     After(Duration),
 }
 
@@ -168,38 +64,25 @@ pub enum Phase {
     Stopped,
 }
 
-/// One WebSocket slot, across reconnects: what is wanted lives here and outlives every connection; what a venue holds
-/// for us dies with its connection.
+/// One WebSocket slot, across reconnects. What is wanted is kept here and outlives every connection. What a venue
+/// holds for us ends with its connection.
 ///
-/// - The wait after an end is the backoff's, and the longer the more connections in a row failed or did not live.
-///   Only an end that we planned needs none: [`CloseReason::NothingToDo`] always, [`CloseReason::MaxAge`] and
-///   [`CloseReason::Venue`] after a stable life (a venue, or a plugin, that asks for a new connection again and again is
-///   no reason for a storm). Two attempts are then still the backoff's first wait apart.
+/// - How long it waits before another connection depends on why the last one ended; see `attempts`.
 /// - What a venue asks for (`Retry-After`, [`Reconnect::After`]) is kept by everything, rotations included.
 /// - On each connection every wanted id is asked for, except those that were refused for good.
 ///
-/// Whoever drives it asks [`Session::poll_action`] until it answers `None` after each call that tells it something,
-/// and then sleeps until [`Session::poll_timeout`]. It must report each end, also the one after a `Close`, and each
+/// After each call that tells it something, the caller asks [`Session::poll_action`] until it answers `None`, and then
+/// sleeps until [`Session::poll_timeout`]. The caller must report each end, also the one after a `Close`, and each
 /// sending.
 #[derive(Clone, Debug)]
 pub struct Session {
     config: SessionConfig,
-    wanted: BTreeSet<Key>,
-    /// Wanted, and refused for good.
-    refused: BTreeSet<Key>,
+    wanted: Wanted,
     state: State,
-    backoff: Backoff,
-    /// Our own wait before the next attempt: the stagger at the start, then the backoff.
-    not_before: Instant,
-    /// The venue's: until then it does not want to see us.
-    held_until: Option<Instant>,
-    last_connect: Option<Instant>,
+    attempts: Attempts,
+    silences: Silences,
     openings: u64,
     stopping: bool,
-    /// How often a connection was replaced because an id stayed silent, and when that may happen again. Outlives
-    /// connections: a market that nobody trades must not cost one each few minutes.
-    silences: u32,
-    silence_again_at: Option<Instant>,
     /// Something was told since an action was last asked for.
     told_at: Option<Instant>,
 }
@@ -226,18 +109,13 @@ impl Session {
     /// Wants `wanted`, and connects once `start_delay` has passed: many slots of one venue begin one after another.
     pub fn new(config: SessionConfig, wanted: BTreeSet<Key>, now: Instant, start_delay: Duration) -> Self {
         Self {
-            backoff: Backoff::new(config.backoff),
-            config,
-            wanted,
-            refused: BTreeSet::new(),
+            wanted: Wanted::new(wanted),
             state: State::Down,
-            not_before: later(now, start_delay),
-            held_until: None,
-            last_connect: None,
+            attempts: Attempts::new(config.backoff, later(now, start_delay)),
+            silences: Silences::new(config.revive_gap),
+            config,
             openings: 0,
             stopping: false,
-            silences: 0,
-            silence_again_at: None,
             told_at: Some(now),
         }
     }
@@ -247,19 +125,15 @@ impl Session {
     ///
     /// `delay`: as at the start, many slots of one venue are replaced one after another.
     pub fn successor(&self, now: Instant, delay: Duration) -> Self {
-        let mut backoff = self.backoff.clone();
-        if let State::Open(open) = &self.state
-            && self.config.backoff.is_stable(open.age(now))
-        {
-            backoff.reset();
-        }
         Self {
-            backoff,
+            config: self.config.clone(),
+            wanted: self.wanted.clone(),
             state: State::Down,
-            not_before: later(self.soonest(now), delay),
+            attempts: self.attempts.successor(self.age(now), now, delay),
+            silences: self.silences.clone(),
+            openings: self.openings,
             stopping: false,
             told_at: Some(now),
-            ..self.clone()
         }
     }
 
@@ -278,11 +152,11 @@ impl Session {
 
     /// What the venue said to an id. `None` if it is not wanted, or was not asked for on this connection yet.
     pub fn subscription(&self, key: Key) -> Option<Subscription> {
-        if self.refused.contains(&key) {
+        if self.wanted.is_refused(key) {
             return Some(Subscription::Rejected { permanent: true });
         }
-        // What the venue still holds although it is not wanted any more is nobody's business.
-        let subscriptions = self.subscriptions().filter(|_| self.wanted.contains(&key))?;
+        // The venue may still hold what is not wanted any more. Nobody needs to know.
+        let subscriptions = self.subscriptions().filter(|_| self.wanted.keys().contains(&key))?;
         subscriptions.subscription(key)
     }
 
@@ -290,13 +164,13 @@ impl Session {
     pub fn keys(&self) -> BTreeSet<Key> {
         match self.subscriptions() {
             Some(subscriptions) => subscriptions.keys().collect(),
-            None => self.wanted.difference(&self.refused).copied().collect(),
+            None => self.wanted.to_ask(),
         }
     }
 
     /// What is wanted, refused or not.
     pub fn wanted(&self) -> &BTreeSet<Key> {
-        &self.wanted
+        self.wanted.keys()
     }
 
     /// How many ids were asked for on this connection and have no answer. A value is as good as an answer: while this
@@ -307,7 +181,7 @@ impl Session {
 
     /// Whether the connection is open and the venue has answered for every id, or is not going to.
     pub fn is_settled(&self) -> bool {
-        matches!(&self.state, State::Open(open) if open.subscriptions().is_settled())
+        matches!(&self.state, State::Open(open) if open.subscriptions.is_settled())
     }
 
     /// How often a connection was opened after the first.
@@ -317,13 +191,13 @@ impl Session {
 
     /// Connections in a row that failed or did not live long enough.
     pub fn failures(&self) -> u32 {
-        self.backoff.failures()
+        self.attempts.failures()
     }
 
     // B. What happened.
 
-    /// The dial has to wait for a rate limit until `until`. That is no slowness of the venue: the connect timeout
-    /// counts from then.
+    /// The dial has to wait for a rate limit until `until`. The venue is not slow then: the connect timeout counts from
+    /// `until`.
     pub fn handle_delayed(&mut self, until: Instant) {
         if let State::Connecting { deadline, .. } = &mut self.state {
             *deadline = later(until, self.config.connect_timeout);
@@ -368,7 +242,7 @@ impl Session {
     /// Useful data came. Need be told only once for each connection.
     pub fn handle_data(&mut self) {
         if let State::Open(open) = &mut self.state {
-            open.handle_data();
+            open.first_data.handle_data();
         }
     }
 
@@ -377,7 +251,7 @@ impl Session {
         self.told_at = Some(now);
         let accepted = self.subscriptions_mut().is_some_and(|subscriptions| subscriptions.handle_subscribed(key));
         if accepted {
-            self.refused.remove(&key);
+            self.wanted.handle_accepted(key);
         }
     }
 
@@ -388,17 +262,17 @@ impl Session {
         if let Some(subscriptions) = self.subscriptions_mut() {
             subscriptions.handle_rejected(key, permanent, now);
         }
-        if permanent && self.wanted.contains(&key) {
-            self.refused.insert(key);
+        if permanent {
+            self.wanted.handle_refused(key);
         }
     }
 
     /// The venue wants the connection replaced.
     pub fn handle_reconnect(&mut self, when: Reconnect, now: Instant) {
         self.told_at = Some(now);
-        let retire_at = match when {
+        let close_at = match when {
             Reconnect::Now => now,
-            // What is left is for the goodbye.
+            // The rest of the time is for closing.
             Reconnect::OverlapWithin(time) => later(now, time / 10 * 9),
             Reconnect::After(time) => {
                 self.handle_retry_after(now, time);
@@ -406,8 +280,8 @@ impl Session {
             }
         };
         if let State::Open(open) = &mut self.state {
-            open.replace_by(now, CloseReason::Venue);
-            open.retire_by(retire_at, CloseReason::Venue);
+            open.retirement.replace_by(now, CloseReason::Venue);
+            open.retirement.close_by(close_at, CloseReason::Venue);
         }
     }
 
@@ -415,36 +289,27 @@ impl Session {
     pub fn handle_not_replaced(&mut self, reason: CloseReason, now: Instant) {
         self.told_at = Some(now);
         if let State::Open(open) = &mut self.state {
-            open.handle_not_replaced(later(now, REPLACE_AGAIN), reason);
+            open.retirement.handle_not_replaced(later(now, REPLACE_AGAIN), reason);
         }
     }
 
     /// Nothing was heard of exactly these ids of the connection for longer than they may be silent. Each is asked for
-    /// anew, alone; where that is in vain, the connection is replaced, and the next time not so soon.
+    /// again, alone. Where that is in vain, the connection is replaced, and each further time after a longer gap.
     pub fn handle_silence(&mut self, silent: &BTreeSet<Key>, now: Instant) {
         self.told_at = Some(now);
-        let State::Open(open) = &mut self.state else { return };
-        let in_vain = open.subscriptions_mut().handle_silence(silent, now);
-        if !in_vain || self.silence_again_at.is_some_and(|at| now < at) {
-            return;
+        if let State::Open(open) = &mut self.state
+            && open.subscriptions.handle_silence(silent, now)
+            && self.silences.handle_in_vain(now)
+        {
+            open.retirement.replace_by(now, CloseReason::Silence);
         }
-        let longest = self.config.revive_gap.saturating_mul(LONGEST_SILENCE_GAP);
-        // After a long good time it is a new story.
-        if self.silence_again_at.is_some_and(|at| now >= later(at, longest)) {
-            self.silences = 0;
-        }
-        let gap = self.config.revive_gap.saturating_mul(FIRST_SILENCE_GAP << self.silences.min(16)).min(longest);
-        self.silences += 1;
-        self.silence_again_at = Some(later(now, gap));
-        open.replace_by(now, CloseReason::Silence);
     }
 
-    /// The venue does not want to see us for `time` (at most [`LONGEST_WAIT`]): a 429 or 503 to the handshake or to a
-    /// request before it. Report the end too.
+    /// The venue does not want to see us for `time` (at most [a day](super::backoff::LONGEST_WAIT)): it answered 429 or
+    /// 503 to the handshake or to a request before it. Report the end too.
     pub fn handle_retry_after(&mut self, now: Instant, time: Duration) {
         self.told_at = Some(now);
-        let until = later(now, time.min(LONGEST_WAIT));
-        self.held_until = self.held_until.max(Some(until));
+        self.attempts.handle_retry_after(now, time);
     }
 
     /// The socket is gone, the dial failed, the plugin's instance is dead, or a [`Action::Close`] was carried out.
@@ -458,30 +323,16 @@ impl Session {
             State::Closing { reason, lived } => (Some(*reason), *lived),
         };
         self.state = if self.stopping { State::Stopped } else { State::Down };
-        let stable = lived.is_some_and(|lived| self.config.backoff.is_stable(lived));
-        let needs_no_wait = match planned {
-            Some(CloseReason::NothingToDo) => true,
-            Some(CloseReason::MaxAge | CloseReason::Venue) => stable,
-            _ => false,
-        };
-        if needs_no_wait {
-            if stable {
-                self.backoff.reset();
-            }
-            self.not_before = self.soonest(now);
-        } else {
-            self.not_before = later(now, self.backoff.failed(lived, random));
-        }
+        self.attempts.handle_ended(planned, lived, now, random);
     }
 
     // C. What we want.
 
-    /// Replaces what is wanted. On an open connection the difference is asked for and given up; the rest does not
-    /// notice. Nothing wanted closes the connection until something is.
+    /// Replaces what is wanted. On an open connection only the difference is asked for and given up. If nothing is
+    /// wanted, the connection is closed until something is.
     pub fn set_wanted(&mut self, wanted: &BTreeSet<Key>, now: Instant) {
         self.told_at = Some(now);
-        let before = std::mem::replace(&mut self.wanted, wanted.clone());
-        self.refused.retain(|key| wanted.contains(key));
+        let before = self.wanted.set(wanted);
         if let Some(subscriptions) = self.subscriptions_mut() {
             for key in before.difference(wanted) {
                 subscriptions.remove(*key);
@@ -492,27 +343,24 @@ impl Session {
         }
     }
 
-    /// Replaces the connection, which serves until its successor delivers, or cuts a backoff short.
+    /// Replaces the connection, which serves until its successor delivers. Without one, cuts a backoff short.
     pub fn rotate(&mut self, now: Instant) {
         self.told_at = Some(now);
         match &mut self.state {
-            // Before the first attempt the wait is the stagger, which a rotation of all slots must not undo.
-            State::Down if self.last_connect.is_some() => {
-                self.not_before = self.not_before.min(self.soonest(now));
-            }
-            State::Open(open) => open.replace_by(now, CloseReason::Rotation),
-            State::Down | State::Connecting { .. } | State::Closing { .. } | State::Stopped => {}
+            State::Down => self.attempts.hurry(now),
+            State::Open(open) => open.retirement.replace_by(now, CloseReason::Rotation),
+            State::Connecting { .. } | State::Closing { .. } | State::Stopped => {}
         }
     }
 
-    /// The codec will not last much longer: the connection is replaced, with a fresh one. Not a young one: what wears out
-    /// in no time fails in no time, and that is what the backoff is for.
+    /// The codec will not last much longer: the connection is replaced, and the new one has a fresh codec. A young
+    /// connection is not replaced: a codec that wears out at once will fail soon, and then the backoff applies.
     pub fn handle_worn(&mut self, now: Instant) {
         if let State::Open(open) = &mut self.state
-            && self.config.backoff.is_stable(open.age(now))
+            && self.attempts.is_stable(open.age(now))
         {
             self.told_at = Some(now);
-            open.replace_by(now, CloseReason::Worn);
+            open.retirement.replace_by(now, CloseReason::Worn);
         }
     }
 
@@ -550,17 +398,13 @@ impl Session {
 
     fn next_action(&mut self, now: Instant) -> Option<Action> {
         if let Some(reason) = self.reason_to_close(now) {
-            let lived = match &self.state {
-                State::Open(open) => Some(open.age(now)),
-                _ => None,
-            };
-            self.state = State::Closing { reason, lived };
+            self.state = State::Closing { reason, lived: self.age(now) };
             return Some(Action::Close(reason));
         }
         match &mut self.state {
             State::Down => {
                 self.connect_at().filter(|at| *at <= now)?;
-                self.last_connect = Some(now);
+                self.attempts.handle_begun(now);
                 let rules = SubscriptionRules {
                     ids_per_message: self.config.ids_per_message,
                     acknowledges: self.config.acknowledges,
@@ -587,32 +431,30 @@ impl Session {
         };
         if self.stopping {
             Some(CloseReason::Stopped)
-        } else if self.nothing_to_do() {
-            Some(CloseReason::NothingToDo)
-        } else {
+        } else if self.wanted.has_any_to_ask() {
             late
+        } else {
+            Some(CloseReason::NothingToDo)
         }
-    }
-
-    fn nothing_to_do(&self) -> bool {
-        self.wanted.len() == self.refused.len()
     }
 
     /// When the next attempt is due. `None` if there is no reason for one.
     fn connect_at(&self) -> Option<Instant> {
-        let at = self.held_until.map_or(self.not_before, |held| held.max(self.not_before));
-        (!self.nothing_to_do()).then_some(at)
+        self.wanted.has_any_to_ask().then(|| self.attempts.next_at())
     }
 
-    /// The soonest that an attempt may follow the last one when nothing failed.
-    fn soonest(&self, now: Instant) -> Instant {
-        self.last_connect.map_or(now, |last| later(last, self.config.backoff.first()).max(now))
+    /// The age of the connection, if it is open.
+    fn age(&self, now: Instant) -> Option<Duration> {
+        match &self.state {
+            State::Open(open) => Some(open.age(now)),
+            _ => None,
+        }
     }
 
     fn subscriptions(&self) -> Option<&Subscriptions> {
         match &self.state {
             State::Connecting { subscriptions, .. } => Some(subscriptions),
-            State::Open(open) => Some(open.subscriptions()),
+            State::Open(open) => Some(&open.subscriptions),
             State::Down | State::Closing { .. } | State::Stopped => None,
         }
     }
@@ -620,7 +462,7 @@ impl Session {
     fn subscriptions_mut(&mut self) -> Option<&mut Subscriptions> {
         match &mut self.state {
             State::Connecting { subscriptions, .. } => Some(subscriptions),
-            State::Open(open) => Some(open.subscriptions_mut()),
+            State::Open(open) => Some(&mut open.subscriptions),
             State::Down | State::Closing { .. } | State::Stopped => None,
         }
     }
