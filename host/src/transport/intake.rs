@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::access::secret::Secrets;
-use crate::contract::codec::{Context, Missing};
-use crate::contract::observation::{Key, Observation, PlausibleTimes, Receipt, UnixNanos, Writer};
+use crate::contract::codec::Missing;
+use crate::contract::observation::{Key, Observation, PlausibleTimes, Receipt, Writer};
 use crate::status::metrics::{Outcome as Counted, ProviderMetrics};
-use crate::store::{Carrier, Note, ProviderSlots, SlotTable, Unless, Written, wall_clock};
+use crate::store::{Carrier, Note, ProviderSlots, SlotTable, Unless, Written};
 
 /// Most messages that one gap counts for.
 const MAX_MISSING: u64 = 1_000_000;
@@ -289,16 +289,6 @@ impl Intake {
     fn unknown_key(&self) {
         self.metrics.outcome(Counted::UnknownKey);
     }
-}
-
-/// What a plugin may know of the world in one call.
-pub(super) fn context() -> Context {
-    context_at(wall_clock())
-}
-
-/// The same, at a time that was just read.
-pub(super) fn context_at(time: UnixNanos) -> Context {
-    Context { now_ms: u64::try_from(time.0 / 1_000_000).unwrap_or(0), nonce: rand::random() }
 }
 
 fn next_epoch() -> u64 {

@@ -12,15 +12,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::Wanted;
-use super::http::{HttpClient, admit_filled};
-use super::inflate::inflate;
-use super::intake::{Intake, context, context_at};
-use super::limiter::{Limiter, OriginLimits};
 use super::link::{Happened, Link};
-use super::network::Network;
 use super::outbox::Outbox;
-use super::places::{Places, least_wait, trouble};
 use super::stages::Stages;
 use super::websocket::{Batch, End, Heard, Socket, SocketLimits, dial};
 use crate::access::secret::Secrets;
@@ -40,6 +33,14 @@ use crate::logic::subscriptions::ASKS;
 use crate::status::metrics::Call;
 use crate::status::{ProviderStatus, Trouble};
 use crate::store::{Note, ProviderSlots, SlotTable, wall_clock};
+use crate::transport::clock::{context, context_at, now};
+use crate::transport::http::{HttpClient, admit_filled};
+use crate::transport::inflate::inflate;
+use crate::transport::intake::Intake;
+use crate::transport::limiter::{Limiter, OriginLimits};
+use crate::transport::network::Network;
+use crate::transport::places::{Places, least_wait, trouble};
+use crate::transport::wanted::Wanted;
 
 /// Requests that a plugin may ask for before one connection.
 const MAX_FETCHES: usize = 8;
@@ -86,11 +87,6 @@ impl<O> SessionSetup<O> {
         let max_age = self.session.max_age?;
         Some(replace_after(max_age, self.rotation, time_of_day, rand::random()))
     }
-}
-
-/// The clock of the machines.
-pub(super) fn now() -> std::time::Instant {
-    Instant::now().into_std()
 }
 
 /// One connection at work.
@@ -335,7 +331,9 @@ impl<O: OpenCodec> Connection<O> {
         match (happened, std::mem::replace(&mut self.link, Link::Down)) {
             (Happened::Fetched(Ok(response)), Link::Fetching { codec, fetches, .. }) => {
                 self.setup.status.metrics.request(if response.status < 300 { "ok" } else { "status" });
-                if let (418 | 429 | 503, Some(wait)) = (response.status, super::http::retry_after(&response.headers)) {
+                if let (418 | 429 | 503, Some(wait)) =
+                    (response.status, crate::transport::http::retry_after(&response.headers))
+                {
                     self.session.handle_retry_after(now(), wait);
                 }
                 self.step(codec, fetches, Some(response)).await;

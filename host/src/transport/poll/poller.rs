@@ -12,11 +12,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::exchange::Exchange;
-use super::http::{FetchError, HttpClient, is_busy, retry_after};
-use super::intake::{Intake, context};
-use super::limiter::{Limiter, OriginLimits};
-use super::places::{least_wait, trouble};
-use super::stopped;
 use super::validators::Validators;
 use crate::access::secret::Secrets;
 use crate::builds::faults::{FaultLog, Input};
@@ -30,7 +25,13 @@ use crate::logic::schedule::{Circuit, Schedule, ScheduleConfig};
 use crate::logic::turns::{Turns, polls_per_cycle};
 use crate::status::metrics::Call;
 use crate::status::{PollerInfo, ProviderStatus, Trouble};
-use crate::store::{Note, ProviderSlots, SlotTable};
+use crate::store::{Note, ProviderSlots};
+use crate::transport::clock::context;
+use crate::transport::http::{FetchError, HttpClient, is_busy, retry_after};
+use crate::transport::intake::Intake;
+use crate::transport::limiter::{Limiter, OriginLimits};
+use crate::transport::places::{least_wait, trouble};
+use crate::transport::wanted::{Polled, stopped};
 
 /// How many times an id may be asked for in vain before its value is old, where the operator does not say.
 const POLLS_A_VALUE_LASTS: u32 = 3;
@@ -57,14 +58,6 @@ pub(crate) struct PollerSetup<O> {
     /// For the ids of [`Polled::aged_by_cycle`].
     pub(crate) least_max_age: Duration,
     pub(crate) tapes: Arc<Tapes>,
-}
-
-/// What a poller serves.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Polled {
-    pub(crate) table: SlotTable,
-    /// The ids whose `max_age` follows from how long a cycle takes, which only the poller knows.
-    pub(crate) aged_by_cycle: BTreeSet<Key>,
 }
 
 /// Polls until stopped.

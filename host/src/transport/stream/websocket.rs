@@ -19,13 +19,13 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_config};
 
-use super::http::{FetchError, retry_after};
-use super::network::{Network, connect_through, through};
 use crate::access::secret::Secrets;
 use crate::contract::codec::{CodecError, Endpoint, Frame};
 use crate::contract::limits::DialLimits;
 use crate::contract::origin::{Admitted, Forbidden};
 use crate::logic::session::CloseReason;
+use crate::transport::http::{FetchError, retry_after};
+use crate::transport::network::{Network, connect_through, through};
 
 /// How an attempt or a connection came to its end.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -12,14 +12,15 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
-pub(crate) use super::connection::SessionSetup;
-use super::connection::{Connection, now};
+use super::connection::Connection;
+use super::connection::SessionSetup;
 use super::link::Happened;
-use super::{Wanted, stopped};
 use crate::contract::codec::OpenCodec;
 use crate::logic::session::{CloseReason, Phase, Session};
 use crate::status::ConnectionInfo;
 use crate::store::Carrier;
+use crate::transport::clock::now;
+use crate::transport::wanted::{Wanted, stopped};
 
 /// How long a polite goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(1);

@@ -3,11 +3,11 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use super::http::FetchError;
 use super::websocket::{End, Heard, Socket};
 use crate::contract::codec::Response;
 use crate::contract::origin::Origin;
 use crate::logic::session::Overrides;
+use crate::transport::http::FetchError;
 
 pub(super) type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 

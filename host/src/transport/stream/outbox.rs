@@ -7,11 +7,11 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-use super::limiter::Limiter;
 use super::websocket::{End, Socket};
 use crate::contract::codec::Frame;
 use crate::contract::description::Limited;
 use crate::contract::origin::Origin;
+use crate::transport::limiter::Limiter;
 
 /// Most frames that may wait.
 const MAX_WAITING: usize = 10_000;
