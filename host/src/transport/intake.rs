@@ -1,10 +1,12 @@
 //! From what codecs say to the store: keys to slots, times checked, everything counted. The end of the message path.
+//! Nothing here waits, or knows where a value came from.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::shared::Shared;
 use crate::access::secret::Secrets;
 use crate::contract::codec::Missing;
 use crate::contract::observation::{Key, Observation, PlausibleTimes, Receipt, Writer};
@@ -38,20 +40,14 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(
-        slots: Arc<ProviderSlots>,
-        writer: u64,
-        metrics: ProviderMetrics,
-        plausible: PlausibleTimes,
-        secrets: Arc<Secrets>,
-    ) -> Self {
+    pub(super) fn new(shared: &Shared) -> Self {
         let mut intake = Self {
-            slots,
+            slots: shared.slots.clone(),
             table: SlotTable::default(),
-            metrics,
-            plausible,
-            writer,
-            secrets,
+            metrics: shared.status.metrics.clone(),
+            plausible: shared.plausible,
+            writer: shared.writer,
+            secrets: shared.secrets.clone(),
             epoch: next_epoch(),
             dirty: false,
             heard: Vec::new(),

@@ -4,6 +4,7 @@
 //! mean in a codec. Nothing here knows a venue or has a policy of its own. The modules stand in reading order.
 
 mod clock;
+mod shared;
 mod wanted;
 
 mod poll;
@@ -29,6 +30,7 @@ pub use limiter::OriginLimits;
 pub use network::Network;
 pub(crate) use places::Places;
 pub(crate) use poll::{PollerSetup, poll};
+pub(crate) use shared::Shared;
 pub use stream::SocketLimits;
 pub(crate) use stream::{SessionSetup, stream};
 pub(crate) use wanted::{Polled, Wanted};

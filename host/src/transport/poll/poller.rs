@@ -13,24 +13,21 @@ use tokio::time::Instant;
 
 use super::exchange::Exchange;
 use super::validators::Validators;
-use crate::access::secret::Secrets;
-use crate::builds::faults::{FaultLog, Input};
-use crate::builds::tape::Tapes;
+use crate::builds::faults::Input;
 use crate::contract::codec::{
     CodecError, HttpCodec, Missing, OpenCodec, Outcome, PlannedRequest, Refusal, Response, Subscription,
 };
-use crate::contract::description::Bucket;
-use crate::contract::observation::{Key, PlausibleTimes};
+use crate::contract::observation::Key;
 use crate::logic::schedule::{Circuit, Schedule, ScheduleConfig};
 use crate::logic::turns::{Turns, polls_per_cycle};
 use crate::status::metrics::Call;
-use crate::status::{PollerInfo, ProviderStatus, Trouble};
-use crate::store::{Note, ProviderSlots};
+use crate::status::{PollerInfo, Trouble};
+use crate::store::Note;
 use crate::transport::clock::context;
-use crate::transport::http::{FetchError, HttpClient, is_busy, retry_after};
+use crate::transport::http::{FetchError, is_busy, retry_after};
 use crate::transport::intake::Intake;
-use crate::transport::limiter::{Limiter, OriginLimits};
 use crate::transport::places::{least_wait, trouble};
+use crate::transport::shared::Shared;
 use crate::transport::wanted::{Polled, stopped};
 
 /// How many times an id may be asked for in vain before its value is old, where the operator does not say.
@@ -39,25 +36,14 @@ const POLLS_A_VALUE_LASTS: u32 = 3;
 /// Everything a poller needs.
 pub(crate) struct PollerSetup<O> {
     pub(crate) open: O,
-    pub(crate) slots: Arc<ProviderSlots>,
-    /// The number of the provider's writer.
-    pub(crate) writer: u64,
-    pub(crate) status: Arc<ProviderStatus>,
-    pub(crate) faults: Arc<FaultLog>,
-    pub(crate) client: HttpClient,
-    pub(crate) buckets: Arc<[Bucket]>,
-    pub(crate) origins: Arc<OriginLimits>,
-    pub(crate) plausible: PlausibleTimes,
-    pub(crate) secrets: Arc<Secrets>,
+    pub(crate) shared: Arc<Shared>,
     pub(crate) schedule: ScheduleConfig,
     pub(crate) timeout: Duration,
     pub(crate) max_in_flight: usize,
+    /// When a GET that has no answer yet is sent once more.
     pub(crate) hedge_after: Option<Duration>,
-    /// How long to stay away at least from a venue that refuses us.
-    pub(crate) refused_wait: Duration,
     /// For the ids of [`Polled::aged_by_cycle`].
     pub(crate) least_max_age: Duration,
-    pub(crate) tapes: Arc<Tapes>,
 }
 
 /// Polls until stopped.
@@ -94,16 +80,16 @@ pub(crate) async fn run<O: OpenCodec>(
                         schedule.poll_now();
                     }
                     info.last_error.clear();
-                    poller.setup.status.metrics.poll("ok");
+                    poller.setup.shared.status.metrics.poll("ok");
                 }
                 Err(failure) => {
-                    tracing::warn!(provider = %poller.setup.status.name, error = %failure.reason, "poll failed");
+                    tracing::warn!(provider = %poller.setup.shared.status.name, error = %failure.reason, "poll failed");
                     schedule.handle_failed(now.into_std(), failure.retry_after, rand::random());
                     if schedule.circuit() == Circuit::Open {
                         poller.note_all_down(&failure.reason);
                     }
                     info.last_error = failure.reason;
-                    poller.setup.status.metrics.poll(failure.cause);
+                    poller.setup.shared.status.metrics.poll(failure.cause);
                 }
             }
             poller.intake.flush();
@@ -206,19 +192,13 @@ struct Tally {
 
 impl<O: OpenCodec> Poller<O> {
     fn new(setup: PollerSetup<O>) -> Self {
-        let limiter = Limiter::new(setup.buckets.clone(), setup.origins.clone());
+        let shared = &setup.shared;
         Self {
-            intake: Intake::new(
-                setup.slots.clone(),
-                setup.writer,
-                setup.status.metrics.clone(),
-                setup.plausible,
-                setup.secrets.clone(),
-            ),
+            intake: Intake::new(shared),
             exchange: Exchange {
-                client: setup.client.clone(),
-                limiter: Arc::new(Mutex::new(limiter)),
-                metrics: setup.status.metrics.clone(),
+                client: shared.client.clone(),
+                limiter: Arc::new(Mutex::new(shared.limiter())),
+                metrics: shared.status.metrics.clone(),
                 timeout: setup.timeout,
                 hedge_after: setup.hedge_after,
             },
@@ -233,8 +213,8 @@ impl<O: OpenCodec> Poller<O> {
     }
 
     fn publish(&self, info: &PollerInfo) {
-        self.setup.status.metrics.poll_circuit(info.circuit);
-        self.setup.status.update(|status| status.poller = Some(info.clone()));
+        self.setup.shared.status.metrics.poll_circuit(info.circuit);
+        self.setup.shared.status.update(|status| status.poller = Some(info.clone()));
     }
 
     fn take_wanted(&mut self, wanted: Polled) {
@@ -313,7 +293,7 @@ impl<O: OpenCodec> Poller<O> {
     /// What the statuses of a poll say of our standing with the venue. One that refuses every request is left alone.
     fn draw_conclusions(&self, tally: &mut Tally) {
         if tally.served {
-            return self.setup.status.clear_trouble();
+            return self.setup.shared.status.clear_trouble();
         }
         let Some((trouble, status)) = tally.trouble else { return };
         let failed = tally.failure.take();
@@ -321,9 +301,9 @@ impl<O: OpenCodec> Poller<O> {
             Some(failure) => failure.reason.clone(),
             None => format!("the venue answered with status {status}"),
         };
-        self.setup.status.set_trouble(trouble, &reason);
+        self.setup.shared.status.set_trouble(trouble, &reason);
         let told = failed.as_ref().and_then(|failure| failure.retry_after);
-        let wait = least_wait(trouble, self.setup.refused_wait);
+        let wait = least_wait(trouble, self.setup.shared.refused_wait);
         tally.failure = if wait.is_zero() {
             failed
         } else {
@@ -339,12 +319,12 @@ impl<O: OpenCodec> Poller<O> {
                 return Ok(Vec::new());
             }
             let context = context();
-            self.setup.tapes.planned(context, asked);
+            self.setup.shared.tapes.planned(context, asked);
             let result = match self.codec().await {
                 Ok(codec) => {
                     let started = Instant::now();
                     let result = codec.create_requests(context, asked).await;
-                    self.setup.status.metrics.call(Call::CreateRequests, started.elapsed());
+                    self.setup.shared.status.metrics.call(Call::CreateRequests, started.elapsed());
                     result
                 }
                 Err(error) => Err(error),
@@ -393,7 +373,7 @@ impl<O: OpenCodec> Poller<O> {
             match answer {
                 Ok(response) if response.status == 304 && !in_full => self.take_confirmation(&planned, tally),
                 Ok(response) => {
-                    self.setup.tapes.answered(context(), &planned, &response);
+                    self.setup.shared.tapes.answered(context(), &planned, &response);
                     let held = self.take_response(&planned.keys, &response, tally).await;
                     if held && planned.keys.iter().all(|key| plan.is_alone(*key)) {
                         self.validators.keep(&planned.request, &response);
@@ -411,7 +391,7 @@ impl<O: OpenCodec> Poller<O> {
 
     /// The venue says that nothing has changed since the answer that the store holds.
     fn take_confirmation(&mut self, planned: &PlannedRequest, tally: &mut Tally) {
-        self.setup.status.metrics.request("not-modified");
+        self.setup.shared.status.metrics.request("not-modified");
         tally.answered += 1;
         tally.served = true;
         let receipt = self.intake.receipt(Instant::now());
@@ -428,7 +408,7 @@ impl<O: OpenCodec> Poller<O> {
     }
 
     fn take_error(&mut self, keys: &[Key], error: &FetchError, tally: &mut Tally) {
-        self.setup.status.metrics.request(error.cause());
+        self.setup.shared.status.metrics.request(error.cause());
         let reason = self.intake.shorten(&error.to_string());
         for key in keys {
             if tally.decided.insert(*key) {
@@ -450,7 +430,7 @@ impl<O: OpenCodec> Poller<O> {
             tally.trouble = Some((trouble, response.status));
         }
         let mut held = BTreeSet::new();
-        self.setup.status.metrics.request(match response.status {
+        self.setup.shared.status.metrics.request(match response.status {
             200..=299 => "ok",
             _ if busy => "told-to-wait",
             _ => "status",
@@ -460,7 +440,7 @@ impl<O: OpenCodec> Poller<O> {
             Ok(codec) => {
                 let started = Instant::now();
                 let parsed = codec.parse_response(context(), keys, response).await;
-                self.setup.status.metrics.call(Call::ParseResponse, started.elapsed());
+                self.setup.shared.status.metrics.call(Call::ParseResponse, started.elapsed());
                 parsed
             }
             Err(error) => Err(error),
@@ -546,8 +526,8 @@ impl<O: OpenCodec> Poller<O> {
         if self.codec.is_none() {
             let started = Instant::now();
             let (codec, kind) = self.setup.open.open().await?;
-            self.setup.status.metrics.call(Call::Open, started.elapsed());
-            self.setup.status.update(|info| info.kind = Some(kind));
+            self.setup.shared.status.metrics.call(Call::Open, started.elapsed());
+            self.setup.shared.status.update(|info| info.kind = Some(kind));
             self.intake.next_epoch();
             self.codec = Some(codec);
         }
@@ -557,22 +537,16 @@ impl<O: OpenCodec> Poller<O> {
     /// A dead codec is dropped; the next poll gets a fresh one.
     fn codec_failed(&mut self, error: &CodecError, call: &'static str, input: Option<Input>) -> Failure {
         let reason = self.intake.shorten(&error.to_string());
-        let (cause, retry_after) = match error {
-            CodecError::Dead(death) => {
-                self.setup.status.metrics.death(death.kind());
+        let retry_after = self.setup.shared.codec_failed(error, call, input, &reason);
+        let cause = match error {
+            CodecError::Dead(_) => {
                 self.codec = None;
-                ("plugin-died", self.setup.faults.note(&self.setup.status.name, call, death, input))
+                "plugin-died"
             }
-            CodecError::Refused(Refusal::RateLimited { wait, .. }) => {
-                self.setup.status.set_trouble(Trouble::RateLimited, &reason);
-                ("told-to-wait", *wait)
-            }
-            CodecError::Refused(Refusal::Unavailable(_)) => {
-                self.setup.status.set_trouble(Trouble::Maintenance, &reason);
-                ("unavailable", None)
-            }
-            CodecError::Refused(Refusal::Malformed(_)) => ("malformed", None),
-            CodecError::Refused(Refusal::Rejected(_)) => ("rejected", None),
+            CodecError::Refused(Refusal::RateLimited { .. }) => "told-to-wait",
+            CodecError::Refused(Refusal::Unavailable(_)) => "unavailable",
+            CodecError::Refused(Refusal::Malformed(_)) => "malformed",
+            CodecError::Refused(Refusal::Rejected(_)) => "rejected",
         };
         Failure { reason: format!("{call}: {reason}"), cause, retry_after }
     }

@@ -14,80 +14,33 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::link::{Happened, Link};
 use super::outbox::Outbox;
+use super::setup::SessionSetup;
 use super::stages::Stages;
-use super::websocket::{Batch, End, Heard, Socket, SocketLimits, dial};
-use crate::access::secret::Secrets;
-use crate::builds::faults::{FaultLog, Input};
-use crate::builds::tape::{Recorder, Tapes};
+use super::websocket::{Batch, End, Heard, Socket, dial};
+use crate::builds::faults::Input;
+use crate::builds::tape::Recorder;
 use crate::contract::codec::{
     CodecError, Endpoint, Event, Frame, Incoming, OpenCodec, Reconnect, Refusal, Response, Step, Subscription,
     WebSocketCodec,
 };
-use crate::contract::description::{Bucket, Compression, Limited};
-use crate::contract::limits::DialLimits;
-use crate::contract::observation::{Key, PlausibleTimes};
-use crate::contract::origin::{Grants, Origin};
-use crate::logic::rotation::{Window, replace_after};
-use crate::logic::session::{self as machine, Action, CloseReason, Overrides, Session, SessionConfig};
+use crate::contract::description::{Compression, Limited};
+use crate::contract::observation::Key;
+use crate::contract::origin::Origin;
+use crate::logic::session::{self as machine, Action, CloseReason, Overrides, Session};
 use crate::logic::subscriptions::ASKS;
+use crate::status::Trouble;
 use crate::status::metrics::Call;
-use crate::status::{ProviderStatus, Trouble};
-use crate::store::{Note, ProviderSlots, SlotTable, wall_clock};
+use crate::store::{Note, SlotTable};
 use crate::transport::clock::{context, context_at, now};
-use crate::transport::http::{HttpClient, admit_filled};
+use crate::transport::http::admit_filled;
 use crate::transport::inflate::inflate;
 use crate::transport::intake::Intake;
-use crate::transport::limiter::{Limiter, OriginLimits};
-use crate::transport::network::Network;
-use crate::transport::places::{Places, least_wait, trouble};
+use crate::transport::limiter::Limiter;
+use crate::transport::places::{least_wait, trouble};
 use crate::transport::wanted::Wanted;
 
 /// Requests that a plugin may ask for before one connection.
 const MAX_FETCHES: usize = 8;
-
-/// How long a polite goodbye may take.
-const GOODBYE: Duration = Duration::from_secs(1);
-
-/// Everything a slot needs.
-pub(crate) struct SessionSetup<O> {
-    /// Its number within the provider.
-    pub(crate) number: usize,
-    pub(crate) open: O,
-    pub(crate) slots: Arc<ProviderSlots>,
-    /// The number of the provider's writer.
-    pub(crate) writer: u64,
-    pub(crate) status: Arc<ProviderStatus>,
-    pub(crate) faults: Arc<FaultLog>,
-    pub(crate) client: HttpClient,
-    pub(crate) network: Network,
-    pub(crate) grants: Arc<Grants>,
-    pub(crate) secrets: Arc<Secrets>,
-    pub(crate) buckets: Arc<[Bucket]>,
-    pub(crate) origins: Arc<OriginLimits>,
-    pub(crate) plausible: PlausibleTimes,
-    pub(crate) session: SessionConfig,
-    /// When in the day connections are to be replaced.
-    pub(crate) rotation: Option<Window>,
-    pub(crate) start_delay: Duration,
-    pub(crate) places: Arc<Places>,
-    /// How long to stay away at least from a venue that refuses us.
-    pub(crate) refused_wait: Duration,
-    pub(crate) dial: DialLimits,
-    pub(crate) socket: SocketLimits,
-    pub(crate) compression: Compression,
-    /// For a request before the connection.
-    pub(crate) fetch_timeout: Duration,
-    pub(crate) tapes: Arc<Tapes>,
-}
-
-impl<O> SessionSetup<O> {
-    /// The age at which a connection that opens now is to be replaced.
-    fn replace_after(&self) -> Option<Duration> {
-        let time_of_day = Duration::from_nanos(u64::try_from(wall_clock().0).unwrap_or(0));
-        let max_age = self.session.max_age?;
-        Some(replace_after(max_age, self.rotation, time_of_day, rand::random()))
-    }
-}
 
 /// One connection at work.
 pub(super) struct Connection<O: OpenCodec> {
@@ -118,16 +71,15 @@ pub(super) struct Connection<O: OpenCodec> {
 impl<O: OpenCodec> Connection<O> {
     /// Does nothing until it is asked to [`Connection::act`].
     pub(super) fn new(setup: Arc<SessionSetup<O>>, session: Session, table: SlotTable) -> Self {
-        let (slots, metrics) = (setup.slots.clone(), setup.status.metrics.clone());
-        let mut intake = Intake::new(slots, setup.writer, metrics, setup.plausible, setup.secrets.clone());
+        let mut intake = Intake::new(&setup.shared);
         intake.set_table(table);
         Self {
             session,
             link: Link::Down,
-            limiter: Limiter::new(setup.buckets.clone(), setup.origins.clone()),
+            limiter: setup.shared.limiter(),
             intake,
             outbox: Outbox::default(),
-            recorder: setup.tapes.recorder(),
+            recorder: setup.shared.tapes.recorder(),
             subscribing: false,
             asked: BTreeMap::new(),
             ended: None,
@@ -198,8 +150,8 @@ impl<O: OpenCodec> Connection<O> {
     /// Leaves the venue because a successor serves: the socket, to say goodbye with, if there is one.
     pub(super) fn leave(mut self, cause: &'static str) -> Option<Box<Socket>> {
         let Link::Up { socket, .. } = std::mem::replace(&mut self.link, Link::Down) else { return None };
-        self.setup.status.metrics.connections_open.dec();
-        self.setup.status.metrics.disconnect(cause);
+        self.setup.shared.status.metrics.connections_open.dec();
+        self.setup.shared.status.metrics.disconnect(cause);
         Some(socket)
     }
 
@@ -247,8 +199,8 @@ impl<O: OpenCodec> Connection<O> {
         let started = Instant::now();
         match self.setup.open.open().await {
             Ok((codec, kind)) => {
-                self.setup.status.metrics.call(Call::Open, started.elapsed());
-                self.setup.status.update(|info| info.kind = Some(kind));
+                self.setup.shared.status.metrics.call(Call::Open, started.elapsed());
+                self.setup.shared.status.update(|info| info.kind = Some(kind));
                 self.step(Box::new(codec), 0, None).await;
             }
             Err(death) => self.codec_failed(CodecError::Dead(death), "configure", None),
@@ -266,18 +218,18 @@ impl<O: OpenCodec> Connection<O> {
         }
         let started = Instant::now();
         let step = codec.connect(context, &subscriptions, previous.as_ref()).await;
-        self.setup.status.metrics.call(Call::Connect, started.elapsed());
+        self.setup.shared.status.metrics.call(Call::Connect, started.elapsed());
         match step {
             Ok(Step::Fetch(_)) if fetches == MAX_FETCHES => self.ended = Some(End::Fetches(MAX_FETCHES)),
             Ok(Step::Fetch(request)) => {
-                let admitted = match self.setup.client.admit(&request) {
+                let admitted = match self.setup.shared.client.admit(&request) {
                     Ok(admitted) => admitted,
                     Err(error) => return self.ended = Some(End::Fetch(error)),
                 };
                 let at = self.limiter.reserve(&admitted.origin, Limited::Request, Instant::now());
                 self.session.handle_delayed(at.into_std());
                 self.recorder.fetching(&request.url);
-                let (client, timeout) = (self.setup.client.clone(), self.setup.fetch_timeout);
+                let (client, timeout) = (self.setup.shared.client.clone(), self.setup.fetch_timeout);
                 let answer = Box::pin(async move {
                     tokio::time::sleep_until(at).await;
                     client.send(&request, &[], timeout).await
@@ -292,13 +244,13 @@ impl<O: OpenCodec> Connection<O> {
     fn dial(&mut self, codec: Box<O::Codec>, endpoint: Endpoint) {
         let url = endpoint.url.split(['?', '#']).next().unwrap_or_default();
         // The plugin may have it from the venue.
-        self.url = self.setup.secrets.redact(url).chars().take(200).collect();
-        let place = match self.setup.grants.admit(&endpoint.url) {
-            Ok(admitted) => self.setup.places.pick(&admitted.origin),
+        self.url = self.setup.shared.secrets.redact(url).chars().take(200).collect();
+        let place = match self.setup.shared.grants.admit(&endpoint.url) {
+            Ok(admitted) => self.setup.shared.places.pick(&admitted.origin),
             // Said again, and better, below.
             Err(_) => 0,
         };
-        let admitted = match admit_filled(&self.setup.grants, &self.setup.secrets, &endpoint.url, place) {
+        let admitted = match admit_filled(&self.setup.shared.grants, &self.setup.shared.secrets, &endpoint.url, place) {
             Ok(admitted) => admitted,
             Err(error) => return self.ended = Some(End::Fetch(error)),
         };
@@ -317,8 +269,9 @@ impl<O: OpenCodec> Connection<O> {
             idle_timeout: endpoint.idle_timeout,
             replace_after: None,
         };
-        let setup = &self.setup;
-        let dialing = dial(admitted, endpoint, setup.secrets.clone(), setup.network.clone(), setup.dial, setup.socket);
+        let (setup, shared) = (&self.setup, &self.setup.shared);
+        let dialing =
+            dial(admitted, endpoint, shared.secrets.clone(), shared.network.clone(), setup.dial, setup.socket);
         let socket = Box::pin(async move {
             tokio::time::sleep_until(at).await;
             dialing.await.map(Box::new)
@@ -330,7 +283,7 @@ impl<O: OpenCodec> Connection<O> {
     pub(super) async fn handle(&mut self, happened: Happened) {
         match (happened, std::mem::replace(&mut self.link, Link::Down)) {
             (Happened::Fetched(Ok(response)), Link::Fetching { codec, fetches, .. }) => {
-                self.setup.status.metrics.request(if response.status < 300 { "ok" } else { "status" });
+                self.setup.shared.status.metrics.request(if response.status < 300 { "ok" } else { "status" });
                 if let (418 | 429 | 503, Some(wait)) =
                     (response.status, crate::transport::http::retry_after(&response.headers))
                 {
@@ -339,20 +292,20 @@ impl<O: OpenCodec> Connection<O> {
                 self.step(codec, fetches, Some(response)).await;
             }
             (Happened::Fetched(Err(error)), _) => {
-                self.setup.status.metrics.request(error.cause());
+                self.setup.shared.status.metrics.request(error.cause());
                 self.ended = Some(End::Fetch(error));
             }
             (Happened::Dialed(Ok(socket)), Link::Dialing { codec, origin, overrides, .. }) => {
-                self.setup.status.metrics.connects.inc();
-                self.setup.status.metrics.connections_open.inc();
-                tracing::info!(provider = %self.setup.status.name, connection = self.setup.number, url = %self.url, "connected");
+                self.setup.shared.status.metrics.connects.inc();
+                self.setup.shared.status.metrics.connections_open.inc();
+                tracing::info!(provider = %self.setup.shared.status.name, connection = self.setup.number, url = %self.url, "connected");
                 self.link = Link::Up { codec, origin, socket };
                 let replace_after = self.setup.replace_after();
                 self.session.handle_opened(now(), Overrides { replace_after, ..overrides });
             }
             (Happened::Dialed(Err(end)), link) => {
                 if let (End::Handshake { retry_after: Some(wait), .. }, Link::Dialing { origin, .. }) = (&end, &link) {
-                    self.setup.origins.pause(origin, *wait, Instant::now());
+                    self.setup.shared.origins.pause(origin, *wait, Instant::now());
                 }
                 self.ended = Some(end);
             }
@@ -374,7 +327,7 @@ impl<O: OpenCodec> Connection<O> {
         let receipt = self.intake.receipt(arrived);
         self.session.handle_received(arrived.into_std());
         let Link::Up { codec, origin, .. } = &mut self.link else { return };
-        let metrics = &self.setup.status.metrics;
+        let metrics = &self.setup.shared.status.metrics;
         let mut unpacked = Vec::new();
         if self.setup.compression != Compression::None {
             for message in &messages {
@@ -382,7 +335,7 @@ impl<O: OpenCodec> Connection<O> {
                     match inflate(packed, self.setup.compression, self.setup.socket.max_message) {
                         Ok(content) => unpacked.push(content),
                         Err(error) => {
-                            tracing::debug!(provider = %self.setup.status.name, %error, "a message stays packed");
+                            tracing::debug!(provider = %self.setup.shared.status.name, %error, "a message stays packed");
                             self.intake.malformed();
                             unpacked.push(Vec::new());
                         }
@@ -448,7 +401,7 @@ impl<O: OpenCodec> Connection<O> {
                 }
                 self.intake.flush();
                 if let Some(stages) = stages {
-                    self.setup.status.metrics.stages(&stages.stored());
+                    self.setup.shared.status.metrics.stages(&stages.stored());
                 }
                 if worn {
                     self.session.handle_worn(arrived.into_std());
@@ -464,9 +417,9 @@ impl<O: OpenCodec> Connection<O> {
     fn first_data(&mut self) {
         self.useful = true;
         self.session.handle_data();
-        self.setup.status.clear_trouble();
+        self.setup.shared.status.clear_trouble();
         if let Some((origin, place)) = &self.place {
-            self.setup.places.worked(origin, *place);
+            self.setup.shared.places.worked(origin, *place);
         }
     }
 
@@ -497,7 +450,7 @@ impl<O: OpenCodec> Connection<O> {
                     Reconnect::OverlapWithin(time) => machine::Reconnect::OverlapWithin(time),
                     Reconnect::After(time) => {
                         let words = format!("the venue asks to stay away for {} s", time.as_secs());
-                        self.setup.status.set_trouble(Trouble::Maintenance, &words);
+                        self.setup.shared.status.set_trouble(Trouble::Maintenance, &words);
                         machine::Reconnect::After(time)
                     }
                 };
@@ -506,7 +459,7 @@ impl<O: OpenCodec> Connection<O> {
             Event::Gap { key, missing } => self.intake.gap(key, missing),
             Event::Malformed { text, .. } => {
                 let error = self.intake.shorten(&text);
-                tracing::debug!(provider = %self.setup.status.name, error, "a frame could not be read");
+                tracing::debug!(provider = %self.setup.shared.status.name, error, "a frame could not be read");
                 self.intake.malformed();
             }
             Event::Unusable { key, why } => self.intake.unusable(key, &why),
@@ -526,7 +479,7 @@ impl<O: OpenCodec> Connection<O> {
             }
             let started = Instant::now();
             let result = codec.subscribe(std::mem::replace(&mut call, context()), &asked).await;
-            self.setup.status.metrics.call(Call::Subscribe, started.elapsed());
+            self.setup.shared.status.metrics.call(Call::Subscribe, started.elapsed());
             let rejections = match result {
                 Ok(frames) => {
                     let clock = self.intake.receipt(Instant::now()).monotonic;
@@ -580,7 +533,7 @@ impl<O: OpenCodec> Connection<O> {
         let Link::Up { codec, .. } = &mut self.link else { return };
         let started = Instant::now();
         let result = codec.heartbeat(context()).await;
-        self.setup.status.metrics.call(Call::Heartbeat, started.elapsed());
+        self.setup.shared.status.metrics.call(Call::Heartbeat, started.elapsed());
         match result {
             Ok(frames) => frames.into_iter().for_each(|frame| self.queue(frame, Limited::Send)),
             Err(error) => self.codec_failed(error, "heartbeat", None),
@@ -601,7 +554,7 @@ impl<O: OpenCodec> Connection<O> {
         }
         let now = Instant::now();
         match self.outbox.send_due(&mut self.limiter, origin, socket, now).and_then(|sent| {
-            self.setup.status.metrics.frames_sent.inc_by(sent);
+            self.setup.shared.status.metrics.frames_sent.inc_by(sent);
             socket.check_write(now)
         }) {
             Ok(()) => self.check_sent(),
@@ -618,31 +571,17 @@ impl<O: OpenCodec> Connection<O> {
 
     async fn close(&mut self, reason: CloseReason) {
         if let Link::Up { socket, .. } = std::mem::replace(&mut self.link, Link::Down) {
-            self.setup.status.metrics.connections_open.dec();
-            socket.close(GOODBYE.min(self.setup.socket.write_timeout)).await;
+            self.setup.shared.status.metrics.connections_open.dec();
+            socket.close(self.setup.goodbye()).await;
         }
         self.ended = Some(End::ours(reason));
         self.report_end();
     }
 
     fn codec_failed(&mut self, error: CodecError, call: &'static str, input: Option<Input>) {
-        match &error {
-            CodecError::Dead(death) => {
-                self.setup.status.metrics.death(death.kind());
-                if let Some(wait) = self.setup.faults.note(&self.setup.status.name, call, death, input) {
-                    self.session.handle_retry_after(now(), wait);
-                }
-            }
-            CodecError::Refused(Refusal::RateLimited { wait, .. }) => {
-                self.setup.status.set_trouble(Trouble::RateLimited, &self.intake.shorten(&error.to_string()));
-                if let Some(wait) = wait {
-                    self.session.handle_retry_after(now(), *wait);
-                }
-            }
-            CodecError::Refused(Refusal::Unavailable(_)) => {
-                self.setup.status.set_trouble(Trouble::Maintenance, &self.intake.shorten(&error.to_string()));
-            }
-            CodecError::Refused(_) => {}
+        let reason = self.intake.shorten(&error.to_string());
+        if let Some(wait) = self.setup.shared.codec_failed(&error, call, input, &reason) {
+            self.session.handle_retry_after(now(), wait);
         }
         self.ended = Some(End::Codec(error));
     }
@@ -655,14 +594,15 @@ impl<O: OpenCodec> Connection<O> {
             _ => (None, None),
         };
         if let Some(trouble) = trouble {
-            self.setup.status.set_trouble(trouble, &self.intake.shorten(&end.to_string()));
+            self.setup.shared.status.set_trouble(trouble, &self.intake.shorten(&end.to_string()));
         }
-        let wait =
-            told.unwrap_or_default().max(trouble.map_or(Duration::ZERO, |t| least_wait(t, self.setup.refused_wait)));
+        let wait = told
+            .unwrap_or_default()
+            .max(trouble.map_or(Duration::ZERO, |t| least_wait(t, self.setup.shared.refused_wait)));
         // A connection that gave data and is then lost says nothing against its place.
         let failed = !self.useful && !matches!(end, End::Ours(_) | End::Codec(_) | End::Fetch(_) | End::Fetches(_));
         let elsewhere = match &self.place {
-            Some((origin, place)) if failed => self.setup.places.failed(origin, *place, Some(wait)),
+            Some((origin, place)) if failed => self.setup.shared.places.failed(origin, *place, Some(wait)),
             _ => false,
         };
         // Mirrors count against the same limits: who was too quick at one is too quick at all.
@@ -676,7 +616,7 @@ impl<O: OpenCodec> Connection<O> {
     fn report_end(&mut self) {
         let Some(end) = self.ended.take() else { return };
         if let Link::Up { .. } = std::mem::replace(&mut self.link, Link::Down) {
-            self.setup.status.metrics.connections_open.dec();
+            self.setup.shared.status.metrics.connections_open.dec();
         }
         self.outbox.clear();
         self.asked.clear();
@@ -685,9 +625,9 @@ impl<O: OpenCodec> Connection<O> {
         let keys = self.session.keys();
         self.session.handle_ended(now(), rand::random());
         let planned = matches!(end, End::Ours(_));
-        self.setup.status.metrics.disconnect(end.cause());
+        self.setup.shared.status.metrics.disconnect(end.cause());
         let text = self.intake.shorten(&end.to_string());
-        let (provider, connection) = (&*self.setup.status.name, self.setup.number);
+        let (provider, connection) = (&*self.setup.shared.status.name, self.setup.number);
         if planned {
             tracing::info!(provider, connection, reason = %text, "connection ended");
         } else {

@@ -4,6 +4,8 @@
 //! `session` is the loop, `connection` drives one socket at a time, with `link` (how far it has come) and `outbox` (what
 //! waits to be sent).
 
+mod setup;
+
 mod session;
 
 mod connection;
@@ -15,6 +17,6 @@ mod stages;
 mod alarm;
 mod websocket;
 
-pub(crate) use connection::SessionSetup;
 pub(crate) use session::run as stream;
+pub(crate) use setup::SessionSetup;
 pub use websocket::SocketLimits;

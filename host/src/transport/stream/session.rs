@@ -13,17 +13,14 @@ use tokio::time::Instant;
 
 use super::alarm::Alarm;
 use super::connection::Connection;
-use super::connection::SessionSetup;
 use super::link::Happened;
+use super::setup::SessionSetup;
 use crate::contract::codec::OpenCodec;
 use crate::logic::session::{CloseReason, Phase, Session};
 use crate::status::ConnectionInfo;
 use crate::store::Carrier;
 use crate::transport::clock::now;
 use crate::transport::wanted::{Wanted, stopped};
-
-/// How long a polite goodbye may take.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 /// How long a successor that is subscribed may still lack ids that nobody hears of: markets that do not trade.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -107,7 +104,7 @@ struct Slot<O: OpenCodec> {
     serving: Connection<O>,
     successor: Option<Overlap<O>>,
     alarm: Alarm,
-    /// Connections that were replaced and say goodbye, each within [`GOODBYE`].
+    /// Connections that were replaced and say goodbye, each within [`SessionSetup::goodbye`].
     goodbyes: JoinSet<()>,
     /// When to look for silent ids again.
     check_at: Instant,
@@ -225,7 +222,7 @@ impl<O: OpenCodec> Slot<O> {
         if overlap.settled.is_some_and(|(since, _)| since.elapsed() >= OVERLAP_PATIENCE)
             && let Some(overlap) = self.successor.take()
         {
-            let (provider, connection) = (&*self.setup.status.name, self.setup.number);
+            let (provider, connection) = (&*self.setup.shared.status.name, self.setup.number);
             tracing::warn!(provider, connection, "the new connection does not deliver what the old one does: given up");
             self.serving.intake.set_quiet(false);
             self.serving.session.handle_not_replaced(overlap.reason, now());
@@ -237,7 +234,7 @@ impl<O: OpenCodec> Slot<O> {
     fn take_over(&mut self, cause: &'static str) -> bool {
         let Some(overlap) = self.successor.take() else { return false };
         let words = super::websocket::End::ours(overlap.reason).to_string();
-        let (provider, connection) = (&*self.setup.status.name, self.setup.number);
+        let (provider, connection) = (&*self.setup.shared.status.name, self.setup.number);
         tracing::info!(provider, connection, reason = %words, how = cause, "connection replaced");
         let old = std::mem::replace(&mut self.serving, overlap.connection);
         let ended = old.last_end().filter(|_| cause == "lost").unwrap_or((words, Instant::now()));
@@ -248,7 +245,7 @@ impl<O: OpenCodec> Slot<O> {
     }
 
     fn say_goodbye(&mut self, connection: Connection<O>, cause: &'static str) {
-        let patience = GOODBYE.min(self.setup.socket.write_timeout);
+        let patience = self.setup.goodbye();
         if let Some(socket) = connection.leave(cause) {
             self.goodbyes.spawn(async move { socket.close(patience).await });
         }
@@ -302,7 +299,7 @@ impl<O: OpenCodec> Slot<O> {
             successor: successor.map(word),
         };
         let number = self.setup.number;
-        self.setup.status.update(|status| drop(status.connections.insert(number, info)));
+        self.setup.shared.status.update(|status| drop(status.connections.insert(number, info)));
     }
 }
 
