@@ -12,10 +12,10 @@ use tokio::task::JoinSet;
 
 use crate::access::secret::Secrets;
 use crate::builds::faults::FaultLog;
-use crate::builds::tape::{Tape, Tapes};
+use crate::builds::tape::Tape;
 use crate::config::{ProviderConfig, Transport};
 use crate::contract::codec::OpenCodec;
-use crate::contract::description::{Bucket, Description};
+use crate::contract::description::Description;
 use crate::contract::observation::Key;
 use crate::contract::origin::{Grants, Origin};
 use crate::logic::handover::Id;
@@ -27,7 +27,7 @@ use crate::plugin::{Configured, Plugin};
 use crate::status::ProviderStatus;
 use crate::store::{Note, ProviderSlots, SlotTable, Unless};
 use crate::transport::{
-    self, HttpClient, Network, OriginLimits, Places, Polled, PollerSetup, SessionSetup, SocketLimits, Wanted,
+    self, HttpClient, Network, OriginLimits, Places, Polled, PollerSetup, SessionSetup, Shared, SocketLimits, Wanted,
 };
 
 mod lane;
@@ -55,7 +55,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Provider<O = Configured> {
     plugin: Plugin,
     config: ProviderConfig,
-    parts: Parts<O>,
+    open: O,
+    parts: Arc<Shared>,
     websocket: bool,
     http: bool,
     ids: Vec<(Arc<str>, Duration)>,
@@ -73,23 +74,6 @@ pub struct Provider<O = Configured> {
     poller: Option<watch::Sender<Polled>>,
     /// What was counted when it began to serve.
     counted: Counts,
-}
-
-/// What all tasks of a provider share.
-#[derive(Clone, Debug)]
-struct Parts<O> {
-    open: O,
-    slots: Arc<ProviderSlots>,
-    status: Arc<ProviderStatus>,
-    faults: Arc<FaultLog>,
-    client: HttpClient,
-    network: Network,
-    grants: Arc<Grants>,
-    secrets: Arc<Secrets>,
-    buckets: Arc<[Bucket]>,
-    places: Arc<Places>,
-    origins: Arc<OriginLimits>,
-    tapes: Arc<Tapes>,
 }
 
 impl Provider {
@@ -131,8 +115,12 @@ impl<O: OpenCodec + Clone> Provider<O> {
         let places = Arc::new(Places::new(grants.clone()));
         let client =
             HttpClient::new(grants.clone(), secrets.clone(), places.clone(), origins.clone(), &network, max_body)?;
-        let parts = Parts {
-            open: codec(plugin.configured(status.name.clone(), config.settings.clone()).redacting(secrets.clone())),
+        let open = codec(plugin.configured(status.name.clone(), config.settings.clone()).redacting(secrets.clone()));
+        let writer = next_writer();
+        let parts = Arc::new(Shared {
+            writer,
+            plausible: config.plausible,
+            refused_wait: config.refused_wait,
             faults: Arc::default(),
             status,
             buckets: description.buckets.iter().chain(&config.limits).copied().collect(),
@@ -144,15 +132,16 @@ impl<O: OpenCodec + Clone> Provider<O> {
             secrets,
             origins,
             tapes: Arc::default(),
-        };
+        });
         Ok(Self {
             plugin,
             config,
+            open,
             parts,
             websocket,
             http,
             ids,
-            writer: next_writer(),
+            writer,
             lane: None,
             tasks: JoinSet::new(),
             stop: watch::Sender::new(false),
@@ -252,7 +241,7 @@ impl<O: OpenCodec + Clone> Provider<O> {
 
     /// Its plugin with its settings.
     pub fn open(&self) -> &O {
-        &self.parts.open
+        &self.open
     }
 
     /// What its instances died of.
@@ -358,8 +347,6 @@ impl<O: OpenCodec + Clone> Provider<O> {
     }
 
     fn session(&self, number: usize) -> SessionSetup<O> {
-        let Parts { open, slots, status, faults, client, network, grants, secrets, buckets, places, origins, tapes } =
-            self.parts.clone();
         let description = self.plugin.description();
         let limits = description.websocket.as_ref().expect("`spread` asked");
         let ours = &self.config.websocket;
@@ -368,19 +355,9 @@ impl<O: OpenCodec + Clone> Provider<O> {
             when: if idle { HeartbeatWhen::Idle } else { HeartbeatWhen::Always },
         });
         SessionSetup {
-            writer: self.writer,
             number,
-            open,
-            slots,
-            status,
-            faults,
-            client,
-            network,
-            grants,
-            secrets,
-            buckets,
-            origins,
-            plausible: self.config.plausible,
+            open: self.open.clone(),
+            shared: self.parts.clone(),
             session: SessionConfig {
                 backoff: ours.backoff,
                 connect_timeout: ours.connect_timeout,
@@ -396,41 +373,31 @@ impl<O: OpenCodec + Clone> Provider<O> {
                 max_age: [limits.max_age, ours.max_age].into_iter().flatten().min(),
             },
             rotation: ours.rotate_between,
-            places,
-            refused_wait: self.config.refused_wait,
             dial: ours.dial,
             start_delay: stagger(number, self.spread.len()),
             socket: SocketLimits { max_message: ours.max_message, write_timeout: ours.write_timeout },
             compression: limits.compression,
             fetch_timeout: description.http.as_ref().map_or(FETCH_TIMEOUT, |http| http.timeout),
-            tapes,
         }
     }
 
     fn start_poller(&mut self, table: SlotTable) {
         let Some(limits) = &self.plugin.description().http else { return };
         let Some(handle) = self.lane.as_ref().map(|lane| lane.handle().clone()) else { return };
-        let Parts { open, slots, status, faults, client, buckets, origins, tapes, secrets, .. } = self.parts.clone();
         let ours = &self.config.http;
         let interval = ours.poll_interval.unwrap_or(limits.poll_interval);
         let setup = PollerSetup {
-            writer: self.writer,
-            open,
-            status,
-            faults,
-            client,
-            buckets,
-            origins,
-            plausible: self.config.plausible,
-            secrets,
-            schedule: ScheduleConfig { interval, phase: phase_of(slots.name(), interval), backoff: ours.backoff },
+            open: self.open.clone(),
+            shared: self.parts.clone(),
+            schedule: ScheduleConfig {
+                interval,
+                phase: phase_of(self.parts.slots.name(), interval),
+                backoff: ours.backoff,
+            },
             timeout: ours.timeout.unwrap_or(limits.timeout),
             max_in_flight: ours.max_in_flight.unwrap_or(limits.max_in_flight).get() as usize,
-            refused_wait: self.config.refused_wait,
             hedge_after: ours.hedge_after,
             least_max_age: DEFAULT_MAX_AGE,
-            tapes,
-            slots,
         };
         let (wanted, receiver) = watch::channel(self.polled(table));
         self.tasks.spawn_on(transport::poll(setup, receiver, self.stop.subscribe()), &handle);

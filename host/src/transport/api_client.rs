@@ -1,5 +1,5 @@
-//! Asking a running daemon's API, for the commands that read it and those that tell it what to do. It stands here because only `transport` names reqwest;
-//! what the answers mean is `cli`'s business.
+//! Asking a running daemon's API, for the commands that read it and those that tell it what to do. It stands here because
+//! only `transport` names reqwest; what the answers mean is `cli`'s business.
 
 use std::fmt;
 use std::net::IpAddr;

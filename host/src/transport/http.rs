@@ -1,5 +1,5 @@
 //! One HTTP request, as a plugin wrote it, to an answer within bounds: origins checked at every hop, secrets put in
-//! last, redirects followed by hand, the body read to a cap.
+//! last, redirects followed by hand, the body read to a cap. When to ask, and what an answer means, is decided elsewhere.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

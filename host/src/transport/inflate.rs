@@ -1,4 +1,5 @@
-//! Unpacks what a venue packs, never into more than a cap.
+//! Unpacks what a venue packs, never into more than a cap. Bytes in, bytes out; no I/O, and nothing of the rest of
+//! `transport`.
 
 use std::io::Read;
 
@@ -28,6 +29,11 @@ pub(super) fn inflate(packed: &[u8], compression: Compression, max: usize) -> Re
     };
     read.map_err(|_| InflateError::Invalid(compression))?;
     if content.len() > max { Err(InflateError::TooLarge(max)) } else { Ok(content) }
+}
+
+/// The same for those who only show the error: replays.
+pub(crate) fn unpack(packed: &[u8], compression: Compression, max: usize) -> Result<Vec<u8>, String> {
+    inflate(packed, compression, max).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

@@ -1,15 +1,17 @@
 //! From what codecs say to the store: keys to slots, times checked, everything counted. The end of the message path.
+//! Nothing here waits, or knows where a value came from.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::time::Instant;
 
+use super::shared::Shared;
 use crate::access::secret::Secrets;
-use crate::contract::codec::{Context, Missing};
-use crate::contract::observation::{Key, Observation, PlausibleTimes, Receipt, UnixNanos, Writer};
+use crate::contract::codec::Missing;
+use crate::contract::observation::{Key, Observation, PlausibleTimes, Receipt, Writer};
 use crate::status::metrics::{Outcome as Counted, ProviderMetrics};
-use crate::store::{Carrier, Note, ProviderSlots, SlotTable, Unless, Written, wall_clock};
+use crate::store::{Carrier, Note, ProviderSlots, SlotTable, Unless, Written};
 
 /// Most messages that one gap counts for.
 const MAX_MISSING: u64 = 1_000_000;
@@ -38,20 +40,14 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    pub(super) fn new(
-        slots: Arc<ProviderSlots>,
-        writer: u64,
-        metrics: ProviderMetrics,
-        plausible: PlausibleTimes,
-        secrets: Arc<Secrets>,
-    ) -> Self {
+    pub(super) fn new(shared: &Shared) -> Self {
         let mut intake = Self {
-            slots,
+            slots: shared.slots.clone(),
             table: SlotTable::default(),
-            metrics,
-            plausible,
-            writer,
-            secrets,
+            metrics: shared.status.metrics.clone(),
+            plausible: shared.plausible,
+            writer: shared.writer,
+            secrets: shared.secrets.clone(),
             epoch: next_epoch(),
             dirty: false,
             heard: Vec::new(),
@@ -289,16 +285,6 @@ impl Intake {
     fn unknown_key(&self) {
         self.metrics.outcome(Counted::UnknownKey);
     }
-}
-
-/// What a plugin may know of the world in one call.
-pub(super) fn context() -> Context {
-    context_at(wall_clock())
-}
-
-/// The same, at a time that was just read.
-pub(super) fn context_at(time: UnixNanos) -> Context {
-    Context { now_ms: u64::try_from(time.0 / 1_000_000).unwrap_or(0), nonce: rand::random() }
 }
 
 fn next_epoch() -> u64 {

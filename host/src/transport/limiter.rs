@@ -1,4 +1,5 @@
-//! The venues' limits, kept: one budget for each origin in the whole process, and one for each connection.
+//! The venues' limits, kept: one budget for each origin in the whole process, and one for each connection. Books and says
+//! when; never waits itself.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

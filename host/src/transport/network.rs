@@ -1,4 +1,5 @@
-//! One provider's way out: what it trusts, who it says it is, and the proxy it goes through, for both transports.
+//! One provider's way out: what it trusts, who it says it is, and the proxy it goes through, for both transports. Where to
+//! go is decided elsewhere.
 
 use std::sync::Arc;
 

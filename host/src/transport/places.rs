@@ -1,6 +1,7 @@
 //! Which place to go to where several serve the same, and what a refusal says of our standing there.
 //!
-//! Shared by a provider's connections and its poller: one that finds a place failing spares the others.
+//! Shared by a provider's connections and its poller: one that finds a place failing spares the others. Nothing here asks
+//! or dials.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! One TLS policy for both transports: the system's roots or the operator's, ring for the cryptography.
+//! One TLS policy for both transports: the system's roots or the operator's, ring for the cryptography. No sockets here.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

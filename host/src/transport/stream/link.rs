@@ -1,14 +1,17 @@
 //! A connection on its way, from the first request before it to the open socket, and what can happen next on that way.
+//! Only the states: `opening` begins a step, `connection` decides what follows from it.
 
 use std::future::Future;
 use std::pin::Pin;
 
-use super::http::FetchError;
-use super::websocket::{End, Heard, Socket};
+use super::end::End;
+use super::websocket::{Heard, Socket};
 use crate::contract::codec::Response;
 use crate::contract::origin::Origin;
 use crate::logic::session::Overrides;
+use crate::transport::http::FetchError;
 
+/// What is under way.
 pub(super) type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// A connection on its way: codec and socket belong together, so neither can be without the other.

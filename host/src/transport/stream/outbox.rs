@@ -1,4 +1,4 @@
-//! Frames that wait for the venue's limits.
+//! Frames that wait for the venue's limits. Nothing here reads, or knows what a frame says.
 //!
 //! What keeps a connection alive never waits behind subscriptions: their limits may be counted by the hour. Budget is
 //! booked when a frame goes, so nothing is booked for a connection that ends first.
@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 
 use tokio::time::Instant;
 
-use super::limiter::Limiter;
-use super::websocket::{End, Socket};
+use super::end::End;
+use super::websocket::Socket;
 use crate::contract::codec::Frame;
 use crate::contract::description::Limited;
 use crate::contract::origin::Origin;
+use crate::transport::limiter::Limiter;
 
 /// Most frames that may wait.
 const MAX_WAITING: usize = 10_000;
@@ -23,6 +24,8 @@ pub(super) struct Outbox {
     subscriptions: VecDeque<Outgoing>,
     /// When the next frame may go, if it has to wait.
     next_at: Option<Instant>,
+    /// Frames of a subscription were put in, and nobody was told yet that they are gone.
+    subscribing: bool,
 }
 
 struct Outgoing {
@@ -45,8 +48,16 @@ impl Outbox {
         self.first.is_empty() && self.subscriptions.is_empty()
     }
 
-    pub(super) fn has_subscriptions(&self) -> bool {
-        !self.subscriptions.is_empty()
+    /// Takes the frames of one subscription; [`Outbox::take_subscribed`] says when they are gone. Those behind one that
+    /// finds no room are tried, too.
+    pub(super) fn push_subscription(&mut self, frames: Vec<Frame>) -> Result<(), End> {
+        self.subscribing = true;
+        frames.into_iter().map(|frame| self.push(frame, Limited::Subscribe)).fold(Ok(()), Result::and)
+    }
+
+    /// Whether the frames of a subscription are gone, once.
+    pub(super) fn take_subscribed(&mut self) -> bool {
+        self.subscriptions.is_empty() && std::mem::take(&mut self.subscribing)
     }
 
     /// When the next frame may go, if it has to wait.

@@ -8,12 +8,12 @@ use std::time::Duration;
 use futures_util::future::select;
 use tokio::time::Instant;
 
-use super::http::{FetchError, HttpClient};
-use super::limiter::Limiter;
 use super::validators::Conditions;
 use crate::contract::codec::{Method, Request, Response};
 use crate::contract::description::Limited;
 use crate::status::metrics::ProviderMetrics;
+use crate::transport::http::{FetchError, HttpClient};
+use crate::transport::limiter::Limiter;
 
 /// How requests of one poller are sent.
 #[derive(Clone)]

@@ -1,5 +1,5 @@
 //! A timer that is set anew with every message. To move a timer of the runtime costs as much as a small parse, so one that
-//! is to ring later stays where it is: it is moved when it comes up too early.
+//! is to ring later stays where it is: it is moved when it comes up too early. What it rings for is not known here.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use tokio::time::{Instant, Sleep};
 /// Later than anybody waits.
 const FAR: Duration = Duration::from_secs(365 * 86_400);
 
+/// See the module.
 pub(super) struct Alarm {
     sleep: Pin<Box<Sleep>>,
     at: Option<Instant>,

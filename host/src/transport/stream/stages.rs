@@ -1,4 +1,5 @@
-//! Where the time of a batch goes, for the few that are timed.
+//! Where the time of a batch goes, for the few that are timed. Only the stopwatch: `websocket` picks the batches, the
+//! metrics keep the times.
 
 use std::time::Duration;
 

@@ -12,17 +12,17 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::alarm::Alarm;
-pub(crate) use super::connection::SessionSetup;
-use super::connection::{Connection, now};
+use super::connection::Connection;
+use super::end::End;
 use super::link::Happened;
-use super::{Wanted, stopped};
+use super::setup::SessionSetup;
+use super::silence::SilenceCheck;
 use crate::contract::codec::OpenCodec;
 use crate::logic::session::{CloseReason, Phase, Session};
 use crate::status::ConnectionInfo;
 use crate::store::Carrier;
-
-/// How long a polite goodbye may take.
-const GOODBYE: Duration = Duration::from_secs(1);
+use crate::transport::clock::now;
+use crate::transport::wanted::{Wanted, stopped};
 
 /// How long a successor that is subscribed may still lack ids that nobody hears of: markets that do not trade.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -30,9 +30,6 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// How long a successor that is subscribed may lack an id that the old connection delivers before it is given up. One
 /// that cannot even connect is not: its own backoff says when it tries.
 const OVERLAP_PATIENCE: Duration = Duration::from_secs(60);
-
-/// Bounds of the time between two looks for silent ids.
-const SILENCE_CHECK: std::ops::RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(15);
 
 /// Keeps the slot connected until stopped, then closes politely.
 pub(crate) async fn run<O: OpenCodec>(
@@ -50,7 +47,7 @@ pub(crate) async fn run<O: OpenCodec>(
         successor: None,
         alarm: Alarm::new(),
         goodbyes: JoinSet::new(),
-        check_at: Instant::now(),
+        silence: SilenceCheck::new(),
         phase: ("waiting", Instant::now()),
         published: None,
     };
@@ -106,10 +103,9 @@ struct Slot<O: OpenCodec> {
     serving: Connection<O>,
     successor: Option<Overlap<O>>,
     alarm: Alarm,
-    /// Connections that were replaced and say goodbye, each within [`GOODBYE`].
+    /// Connections that were replaced and say goodbye, each within [`SessionSetup::goodbye`].
     goodbyes: JoinSet<()>,
-    /// When to look for silent ids again.
-    check_at: Instant,
+    silence: SilenceCheck,
     phase: (&'static str, Instant),
     /// How many ids were unconfirmed, and the successor's phase, when the status was last brought up to date.
     published: Option<(usize, Option<Phase>)>,
@@ -181,12 +177,8 @@ impl<O: OpenCodec> Slot<O> {
             if self.successor.is_some() && self.hand_over() {
                 continue;
             }
-            if self.serving.session.phase() == Phase::Open && Instant::now() >= self.check_at {
-                self.serving.check_silence();
-                let slots = self.serving.session.wanted().iter().filter_map(|key| self.serving.intake.table.get(*key));
-                let ages = slots.map(|slot| slot.max_age() / 4).min();
-                let pause = ages.unwrap_or_default().clamp(*SILENCE_CHECK.start(), *SILENCE_CHECK.end());
-                self.check_at = Instant::now() + pause;
+            if self.serving.session.phase() == Phase::Open && Instant::now() >= self.silence.at() {
+                self.silence.look(&mut self.serving.session, &mut self.serving.intake);
                 continue;
             }
             return;
@@ -224,7 +216,7 @@ impl<O: OpenCodec> Slot<O> {
         if overlap.settled.is_some_and(|(since, _)| since.elapsed() >= OVERLAP_PATIENCE)
             && let Some(overlap) = self.successor.take()
         {
-            let (provider, connection) = (&*self.setup.status.name, self.setup.number);
+            let (provider, connection) = (&*self.setup.shared.status.name, self.setup.number);
             tracing::warn!(provider, connection, "the new connection does not deliver what the old one does: given up");
             self.serving.intake.set_quiet(false);
             self.serving.session.handle_not_replaced(overlap.reason, now());
@@ -235,8 +227,8 @@ impl<O: OpenCodec> Slot<O> {
 
     fn take_over(&mut self, cause: &'static str) -> bool {
         let Some(overlap) = self.successor.take() else { return false };
-        let words = super::websocket::End::ours(overlap.reason).to_string();
-        let (provider, connection) = (&*self.setup.status.name, self.setup.number);
+        let words = End::ours(overlap.reason).to_string();
+        let (provider, connection) = (&*self.setup.shared.status.name, self.setup.number);
         tracing::info!(provider, connection, reason = %words, how = cause, "connection replaced");
         let old = std::mem::replace(&mut self.serving, overlap.connection);
         let ended = old.last_end().filter(|_| cause == "lost").unwrap_or((words, Instant::now()));
@@ -247,7 +239,7 @@ impl<O: OpenCodec> Slot<O> {
     }
 
     fn say_goodbye(&mut self, connection: Connection<O>, cause: &'static str) {
-        let patience = GOODBYE.min(self.setup.socket.write_timeout);
+        let patience = self.setup.goodbye();
         if let Some(socket) = connection.leave(cause) {
             self.goodbyes.spawn(async move { socket.close(patience).await });
         }
@@ -260,7 +252,7 @@ impl<O: OpenCodec> Slot<O> {
             let settled = settled.into_iter().flatten().find(|at| *at > Instant::now());
             [overlap.connection.wake_at(), settled].into_iter().flatten().min()
         });
-        let check = (self.serving.session.phase() == Phase::Open).then_some(self.check_at);
+        let check = (self.serving.session.phase() == Phase::Open).then_some(self.silence.at());
         [self.serving.wake_at(), overlap, check].into_iter().flatten().min()
     }
 
@@ -301,7 +293,7 @@ impl<O: OpenCodec> Slot<O> {
             successor: successor.map(word),
         };
         let number = self.setup.number;
-        self.setup.status.update(|status| drop(status.connections.insert(number, info)));
+        self.setup.shared.status.update(|status| drop(status.connections.insert(number, info)));
     }
 }
 
