@@ -10,6 +10,7 @@ pub mod provenance;
 pub mod faults;
 pub(crate) mod registry;
 
+pub(crate) mod inflate;
 pub mod tape;
 
 pub mod recording;

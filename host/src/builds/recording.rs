@@ -11,11 +11,15 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
+use crate::builds::inflate::inflate;
 use crate::builds::tape::{FetchAnswer, PollAnswer, PollTape, StreamTape, Tape, TapeFrame};
 use crate::contract::codec::{Context, Death, Frame, Incoming, Response, Subscription};
 use crate::contract::description::Compression;
 use crate::contract::observation::Key;
 use crate::plugin::Plugin;
+
+/// Longest message that is unpacked.
+const MAX_UNPACKED: usize = 64 << 20;
 
 /// Longest line of a recording.
 const MAX_LINE: u64 = 256 << 20;
@@ -109,9 +113,11 @@ pub fn open(path: &Path) -> std::io::Result<Box<dyn BufRead>> {
 
 /// The header, if the recording begins with one.
 pub fn header(lines: &mut dyn BufRead) -> Result<Header, RecordingError> {
-    match Records::of(lines).next()? {
+    let mut records = Records::of(lines);
+    match records.next()? {
+        None => Err(records.bad("the recording is empty".to_owned())),
         Some(Record::Header(header)) => Ok(header),
-        _ => Ok(Header::default()),
+        Some(_) => Ok(Header::default()),
     }
 }
 
@@ -227,7 +233,7 @@ pub(crate) fn unpack(plugin: &Plugin, frame: Incoming<'_>) -> Option<Result<Vec<
     let compression = plugin.description().websocket.as_ref()?.compression;
     match frame {
         Incoming::Binary(packed) if compression != Compression::None => {
-            Some(crate::transport::unpack(packed, compression, 64 << 20))
+            Some(inflate(packed, compression, MAX_UNPACKED).map_err(|error| error.to_string()))
         }
         _ => None,
     }

@@ -17,7 +17,6 @@ mod limiter;
 mod places;
 
 mod data_url;
-mod inflate;
 mod network;
 mod tls;
 
@@ -25,7 +24,6 @@ mod api_client;
 
 pub use api_client::{ApiClient, ApiError};
 pub use http::HttpClient;
-pub(crate) use inflate::unpack;
 pub use limiter::OriginLimits;
 pub use network::Network;
 pub(crate) use places::Places;

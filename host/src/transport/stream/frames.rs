@@ -3,9 +3,9 @@
 
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::builds::inflate::{InflateError, inflate};
 use crate::contract::codec::Incoming;
 use crate::contract::description::Compression;
-use crate::transport::inflate::{InflateError, inflate};
 
 /// What of a batch is for the codec, and what there is to count.
 pub(super) struct Frames<'a> {

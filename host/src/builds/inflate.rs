@@ -1,5 +1,5 @@
-//! Unpacks what a venue packs, never into more than a cap. Bytes in, bytes out; no I/O, and nothing of the rest of
-//! `transport`.
+//! Unpacks what a venue packs before its plugin sees it, never into more than a cap: for live frames and for recordings
+//! alike. Bytes in, bytes out; no I/O.
 
 use std::io::Read;
 
@@ -9,7 +9,7 @@ use crate::contract::description::Compression;
 
 /// Why a message stays packed.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub(super) enum InflateError {
+pub(crate) enum InflateError {
     #[error("not valid {0:?}")]
     Invalid(Compression),
     #[error("unpacks to more than {} KiB (knob: websocket.max_message_kib)", .0 >> 10)]
@@ -17,7 +17,7 @@ pub(super) enum InflateError {
 }
 
 /// The content of one binary message.
-pub(super) fn inflate(packed: &[u8], compression: Compression, max: usize) -> Result<Vec<u8>, InflateError> {
+pub(crate) fn inflate(packed: &[u8], compression: Compression, max: usize) -> Result<Vec<u8>, InflateError> {
     let mut content = Vec::new();
     // One byte more than allowed tells a full message from one that is too long.
     let limit = max as u64 + 1;
@@ -29,11 +29,6 @@ pub(super) fn inflate(packed: &[u8], compression: Compression, max: usize) -> Re
     };
     read.map_err(|_| InflateError::Invalid(compression))?;
     if content.len() > max { Err(InflateError::TooLarge(max)) } else { Ok(content) }
-}
-
-/// The same for those who only show the error: replays.
-pub(crate) fn unpack(packed: &[u8], compression: Compression, max: usize) -> Result<Vec<u8>, String> {
-    inflate(packed, compression, max).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
