@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::cli::{Ended, built, called_with};
+use crate::command::{Ended, built, called_with};
 use crate::support::{Running, redirected, venue};
 
 const READ: &str = "the-token-of-readers";

@@ -7,7 +7,7 @@ use feedgate::status::control::BuildCommand;
 use feedgate::store::State;
 use feedgate_tests::{Reply, Request, Response, ScriptedHttp};
 
-use crate::cli::{built, called, directory, path};
+use crate::command::{built, called, directory, path};
 use crate::reload::{counted, digest, listed};
 use crate::support::{Running, bytes_of, compiled, plugin};
 

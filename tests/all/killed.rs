@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use crate::cli::{Process, called_with, directory, get, get_until};
+use crate::command::{Process, called_with, directory, get, get_until};
 use crate::reload::digest;
 use crate::replace::ticking;
 use crate::support::{bytes_of, eventually, guest_build};

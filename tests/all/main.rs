@@ -6,6 +6,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests may ask the clock for a deadline")]
 #![expect(unreachable_pub, reason = "everything here is reached from this crate only, and says so by being a test")]
 
+mod command;
 mod support;
 
 mod api;

@@ -4,7 +4,7 @@ use feedgate::plugin::digest_of;
 use feedgate::status::PluginStatus;
 use feedgate::status::control::BuildCommand;
 
-use crate::cli::{built, called, directory, path};
+use crate::command::{built, called, directory, path};
 use crate::support::{Running, bytes_of, plugin};
 
 fn listed(running: &Running, stem: &str) -> PluginStatus {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use feedgate_tests::{Peer, Reply, Request, Response, ScriptedHttp, ScriptedWs};
 use serde_json::Value as Json;
 
-use crate::cli::{Process, built, directory, get, get_until};
+use crate::command::{Process, built, directory, get, get_until};
 use crate::support::eventually;
 
 /// Lower case, for it is to be a host's name once.
