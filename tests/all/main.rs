@@ -27,6 +27,7 @@ mod plugins;
 mod provenance;
 mod reload;
 mod replace;
+mod rooms;
 mod secrets;
 mod shadow;
 mod soak;

@@ -1,11 +1,11 @@
 //! Rules that a compiler does not check: who may name what, and that what is written about the project is true.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::support::root;
 
 /// Every file below `directory` with this extension, with its text.
-fn sources(directory: &str, extension: &str) -> Vec<(PathBuf, String)> {
+pub fn sources(directory: &str, extension: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
     let mut waiting = vec![root().join(directory)];
     while let Some(place) = waiting.pop() {
@@ -31,31 +31,6 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
         |at: &usize| text[*at..].lines().nth(1).is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'));
     let end = text.match_indices("#[cfg(test)]").map(|(at, _)| at).find(inline).unwrap_or(text.len());
     text[..end].lines().filter(|line| !line.trim_start().starts_with("//"))
-}
-
-fn inside(path: &Path, place: &str) -> bool {
-    path.starts_with(root().join("host/src").join(place))
-}
-
-#[test]
-fn foreign_crates_stay_where_they_belong() {
-    for (path, text) in sources("host/src", "rs") {
-        for line in code(&text) {
-            let names = |krate: &str| line.contains(&format!("{krate}::"));
-            if names("wasmtime") || names("wasmtime_wasi") {
-                assert!(inside(&path, "plugin"), "{}: {line}", path.display());
-            }
-            if names("reqwest") || names("tungstenite") || names("tokio_tungstenite") {
-                assert!(inside(&path, "transport"), "{}: {line}", path.display());
-            }
-            if names("axum") {
-                assert!(inside(&path, "api"), "{}: {line}", path.display());
-            }
-            if names("anyhow") {
-                assert!(path.ends_with("main.rs"), "{}: {line}", path.display());
-            }
-        }
-    }
 }
 
 #[test]
