@@ -1,6 +1,6 @@
 //! feedgate: outside data feeds into one store of latest values, through sandboxed WebAssembly plugins.
 //!
-//! Each module is a room. A room uses only the rooms above it in this list; `ARCHITECTURE.md` is the map. Whoever embeds
+//! Each module is a room. A room uses only the rooms above it in this list; `docs/ARCHITECTURE.md` is the map. Whoever embeds
 //! the daemon needs [`daemon`], [`config`] and [`status`].
 
 // The rooms that are pure are a package of their own.

@@ -97,9 +97,9 @@ fn the_contract_says_what_everything_means() {
 fn the_documents_name_files_that_exist() {
     for document in [
         "README.md",
-        "host/ARCHITECTURE.md",
-        "host/PERFORMANCE.md",
-        "host/SECURITY.md",
+        "docs/ARCHITECTURE.md",
+        "docs/PERFORMANCE.md",
+        "docs/SECURITY.md",
         "plugins/README.md",
         "plugins/sdk/README.md",
         "tests/README.md",
@@ -148,7 +148,7 @@ fn the_readme_shows_commands_that_exist() {
 #[test]
 fn every_test_that_the_tests_readme_names_exists() {
     let read = |document: &str| std::fs::read_to_string(root().join(document)).expect("a document");
-    let readme = read("tests/README.md") + &read("host/SECURITY.md");
+    let readme = read("tests/README.md") + &read("docs/SECURITY.md");
     let all: String =
         ["tests/all", "host"].iter().flat_map(|place| sources(place, "rs")).map(|(_, text)| text).collect();
     let is_name =
