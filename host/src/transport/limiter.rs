@@ -1,10 +1,10 @@
 //! The venues' limits, kept: one budget for each origin in the whole process, and one for each connection. Books and says
 //! when; never waits itself.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use dashmap::DashMap;
 use tokio::time::Instant;
 
 use crate::contract::description::{Bucket, Limited, Scope};
@@ -15,9 +15,11 @@ use crate::logic::rate_limit::{RateLimit, reserve_all};
 /// What is known of every origin, whoever asked it. One for the process, shared by all providers and outliving each: the
 /// first to name an origin's bucket makes it, and whoever uses the origin afterwards keeps to it, whatever its own
 /// plugin describes. An origin that told one of them to wait is left alone by all.
+///
+/// Every provider's thread writes here, so an origin is locked by itself: who books at one waits for nobody at another.
 #[derive(Debug, Default)]
 pub struct OriginLimits {
-    origins: Mutex<HashMap<Origin, OriginLimit>>,
+    by_origin: DashMap<Origin, OriginLimit>,
 }
 
 #[derive(Debug, Default)]
@@ -31,19 +33,14 @@ impl OriginLimits {
     /// The origin asked to be left alone for so long. At most [`LONGEST_WAIT`]; never shortens a pause.
     pub(super) fn pause(&self, origin: &Origin, wait: Duration, now: Instant) {
         let until = now + wait.min(LONGEST_WAIT);
-        let mut origins = self.lock();
-        let limit = origins.entry(origin.clone()).or_default();
+        let mut limit = self.by_origin.entry(origin.clone()).or_default();
         limit.paused_until = limit.paused_until.max(Some(until));
     }
 
     /// How long the origin wants to be left alone yet; `None` when it may be asked.
     pub(super) fn paused(&self, origin: &Origin, now: Instant) -> Option<Duration> {
-        let until = self.lock().get(origin)?.paused_until?;
+        let until = self.by_origin.get(origin)?.paused_until?;
         until.checked_duration_since(now).filter(|left| !left.is_zero())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Origin, OriginLimit>> {
-        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,8 +114,8 @@ impl Limiter {
             let whole = bucket.what == what || (bucket.what == Limited::Send && what == Limited::Subscribe);
             whole && (!control || bucket.counts_control_frames)
         };
-        let mut origins = self.origins.lock();
-        let OriginLimit { buckets: shared, paused_until } = origins.entry(origin.clone()).or_default();
+        let mut limit = self.origins.by_origin.entry(origin.clone()).or_default();
+        let OriginLimit { buckets: shared, paused_until } = &mut *limit;
         for bucket in self.buckets.iter().filter(|bucket| bucket.scope == Scope::Origin) {
             if !shared.iter().any(|(known, _)| known == bucket) {
                 shared.push((*bucket, rate_limit(bucket)));
