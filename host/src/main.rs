@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use feedgate::cli;
 use feedgate::cli::builds::{self, Verb};
@@ -322,52 +323,52 @@ enum Plugin {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    start(Cli::parse()).unwrap_or_else(|error| cli::fail(&format!("{error:#}")))
+}
+
+fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     // Before anything else is started: it runs on little, and on what a stranger wrote.
     if let Command::CompilePlugin { bytes, memory, seconds } = cli.command {
-        return feedgate::plugin::compile_plugin(bytes, memory, seconds);
+        return Ok(feedgate::plugin::compile_plugin(bytes, memory, seconds));
     }
     #[cfg(all(feature = "demo", unix))]
     if let Command::BenchVenue = cli.command {
         return cli::bench::venue();
     }
     let logs = cli::Logs { filter: cli.log, json: cli.log_json };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return cli::fail(&format!("cannot start: {error}")),
-    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start")?;
     let code = runtime.block_on(run(cli.command, logs));
     // A plugin that is being compiled must not hold up the end.
     runtime.shutdown_background();
     code
 }
 
-async fn run(command: Command, logs: cli::Logs) -> ExitCode {
-    match command {
-        Command::Run { config } => cli::run::run(config, &logs).await,
+async fn run(command: Command, logs: cli::Logs) -> anyhow::Result<ExitCode> {
+    let code = match command {
+        Command::Run { config } => cli::run::run(config, &logs).await?,
         #[cfg(feature = "demo")]
         Command::Demo { time, json, plugins } => {
-            cli::demo::demo(cli::demo::Demo { limit: time, json, plugins }, &logs).await
+            cli::demo::demo(cli::demo::Demo { limit: time, json, plugins }, &logs).await?
         }
         #[cfg(all(feature = "demo", unix))]
         Command::Bench { scale: Some(Scale::Scale { connections, rate, quiet, json, plugins }), .. } => {
-            cli::bench::scale(cli::bench::Scale { connections, rate, quiet, json, plugins }, &logs).await
+            cli::bench::scale(cli::bench::Scale { connections, rate, quiet, json, plugins }, &logs).await?
         }
         #[cfg(all(feature = "demo", unix))]
         Command::BenchStep { directory, connections, rate, quiet } => {
-            cli::bench::step(cli::bench::StepAsked { directory, connections, rate, quiet }, &logs).await
+            cli::bench::step(cli::bench::StepAsked { directory, connections, rate, quiet }, &logs).await?
         }
         #[cfg(all(feature = "demo", unix))]
         Command::Bench { frames, rate, rounds, connections, ids, json, plugins, scale: None } => {
             let asked = cli::bench::Bench { frames, rate, rounds, connections, ids, json, plugins };
-            cli::bench::bench(asked, &logs).await
+            cli::bench::bench(asked, &logs).await?
         }
-        // `main` has done it.
+        // `start` has done it.
         #[cfg(all(feature = "demo", unix))]
         Command::BenchVenue => ExitCode::FAILURE,
         Command::Check { config, json } => {
             logs.start("warn");
-            cli::check::check(&config, json)
+            cli::check::check(&config, json)?
         }
         Command::Get { provider, id, fresh, api } => {
             cli::get::get(&cli::get::Get { daemon: api.daemon.into(), provider, id, fresh, json: api.json }).await
@@ -392,14 +393,14 @@ async fn run(command: Command, logs: cli::Logs) -> ExitCode {
         Command::Plugin(plugin) => {
             logs.start("warn");
             match plugin {
-                Plugin::Build { directory, out } => cli::plugin::build(&directory, &out),
-                Plugin::Inspect { file, json } => cli::plugin::inspect(&file, json),
-                Plugin::Grant { file, write } => cli::grant::grant(&file, write.as_deref()),
-                Plugin::Keygen { file } => cli::sign::keygen(&file),
-                Plugin::Sign { key, plugins } => cli::sign::sign(&key, &plugins),
-                Plugin::Verify { key, plugin } => cli::sign::verify(&key, &plugin),
+                Plugin::Build { directory, out } => cli::plugin::build(&directory, &out)?,
+                Plugin::Inspect { file, json } => cli::plugin::inspect(&file, json)?,
+                Plugin::Grant { file, write } => cli::grant::grant(&file, write.as_deref())?,
+                Plugin::Keygen { file } => cli::sign::keygen(&file)?,
+                Plugin::Sign { key, plugins } => cli::sign::sign(&key, &plugins)?,
+                Plugin::Verify { key, plugin } => cli::sign::verify(&key, &plugin)?,
                 Plugin::Replay { plugin, recording, ids, settings, cost } => {
-                    cli::plugin::replay(cli::plugin::Replay { plugin, recording, ids, settings, cost }).await
+                    cli::plugin::replay(cli::plugin::Replay { plugin, recording, ids, settings, cost }).await?
                 }
                 Plugin::List { api } => builds::list(&api.daemon.into(), api.json).await,
                 Plugin::History { name, api } => builds::history(&api.daemon.into(), &name, api.json).await,
@@ -410,15 +411,16 @@ async fn run(command: Command, logs: cli::Logs) -> ExitCode {
                     builds::tell(&daemon.into(), &name, &Verb::Release(digest)).await
                 }
                 Plugin::Diff { old, new, recordings, ids, settings, json } => {
-                    cli::diff::diff(&cli::diff::Diff { old, new, recordings, ids, settings, json }).await
+                    cli::diff::diff(&cli::diff::Diff { old, new, recordings, ids, settings, json }).await?
                 }
             }
         }
-        // `main` has done it.
+        // `start` has done it.
         Command::CompilePlugin { .. } => ExitCode::FAILURE,
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "feedgate", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
-    }
+    };
+    Ok(code)
 }

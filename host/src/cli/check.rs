@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use anyhow::{Context as _, Error, anyhow};
 use serde_json::json;
 
-use super::fail;
 use crate::access::grants::{self, Asks};
 use crate::builds::directory;
 use crate::builds::file_error::FileError;
@@ -20,26 +20,18 @@ use crate::status::Status;
 use crate::store::Store;
 
 /// Exit code 0 when everything would run, 1 when something would not, 2 when the configuration is refused.
-pub fn check(path: &Path, json: bool) -> ExitCode {
+pub fn check(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
     // Loading enters a runtime of its own, which the caller's thread may not do inside another one.
     let checked = std::thread::scope(|scope| scope.spawn(|| checked(path, json)).join());
-    checked.unwrap_or_else(|_| fail("checking ended in a panic"))
+    checked.unwrap_or_else(|_| Err(anyhow!("checking ended in a panic")))
 }
 
-fn checked(path: &Path, json: bool) -> ExitCode {
-    let Loaded { config, bad, bad_grants, .. } = match Config::load(path) {
-        Ok(loaded) => loaded,
-        Err(error) => return fail(&error.to_string()),
-    };
-    let listing = match directory::scan(&config.plugins_dir) {
-        Ok(listing) => listing,
-        Err(error) => return fail(&format!("plugins_dir {}: {error}", config.plugins_dir.display())),
-    };
+fn checked(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let Loaded { config, bad, bad_grants, .. } = Config::load(path)?;
+    let place = || format!("plugins_dir {}", config.plugins_dir.display());
+    let listing = directory::scan(&config.plugins_dir).with_context(place)?;
     // Nothing of the daemon's is used or left behind: who checks may be another user.
-    let engine = match Engine::new(config.plugin_limits.clone(), Compiler::default(), None) {
-        Ok(engine) => engine,
-        Err(error) => return fail(&error),
-    };
+    let engine = Engine::new(config.plugin_limits.clone(), Compiler::default(), None).map_err(Error::msg)?;
     let mut providers = config.providers.clone();
     let bad = bad.iter().map(|(name, error)| (format!("provider {name}"), error.to_string()));
     let bad_grants = bad_grants.map(|error| ("grants".to_owned(), error.to_string()));
@@ -81,11 +73,11 @@ fn checked(path: &Path, json: bool) -> ExitCode {
     for (name, provider) in &providers {
         let checked = match plugins.get(&provider.plugin) {
             _ if !provider.enabled => Ok(()),
-            None => Err(format!("plugin {}.wasm is not there or was refused", provider.plugin)),
+            None => Err(anyhow!("plugin {}.wasm is not there or was refused", provider.plugin)),
             Some(plugin) => check_provider(name, plugin, provider),
         };
         if let Err(why) = checked {
-            problems.insert(format!("provider {name}"), why);
+            problems.insert(format!("provider {name}"), format!("{why:#}"));
         }
     }
     let used: BTreeSet<&String> = providers.values().map(|provider| &provider.plugin).collect();
@@ -106,13 +98,14 @@ fn checked(path: &Path, json: bool) -> ExitCode {
         }
         println!("{}", if problems.is_empty() { "ok" } else { "not ok" });
     }
-    if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn check_provider(name: &str, plugin: &Plugin, config: &ProviderConfig) -> Result<(), String> {
+fn check_provider(name: &str, plugin: &Plugin, config: &ProviderConfig) -> anyhow::Result<()> {
     let (slots, status) = (Store::default().provider(name), Status::default().detached(name));
-    Provider::new(plugin.clone(), config.clone(), slots, status, Arc::default())?;
+    Provider::new(plugin.clone(), config.clone(), slots, status, Arc::default()).map_err(Error::msg)?;
     let open = plugin.configured(name.into(), config.settings.clone());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|e| e.to_string())?;
-    runtime.block_on(open.open()).map(drop).map_err(|death| death.to_string())
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(open.open())?;
+    Ok(())
 }

@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::{Context as _, Error, bail, ensure};
 use feedgate_tests::{Kind, Venue};
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::live::{Live, live};
 use super::plugin::install;
-use super::{Logs, exit_code, fail};
+use super::{Logs, exit_code};
 use crate::api::Observation;
 use crate::authoring::build;
 use crate::daemon::{ConfigSource, Daemon};
@@ -42,18 +43,15 @@ const API: &str = "127.0.0.1:8787";
 const KEY: &str = "demo.key";
 
 /// Exit code 0 when every id of every provider became fresh, 1 when one did not, 2 when it could not start.
-pub async fn demo(asked: Demo, logs: &Logs) -> ExitCode {
-    let scene = match Scene::set(asked.plugins.as_deref(), logs).await {
-        Ok(scene) => scene,
-        Err(why) => return fail(&why),
-    };
+pub async fn demo(asked: Demo, logs: &Logs) -> anyhow::Result<ExitCode> {
+    let scene = Scene::set(asked.plugins.as_deref(), logs).await?;
     let code = if asked.json {
         scene.report(asked.limit.unwrap_or(Duration::from_secs(10))).await
     } else {
         scene.show(asked.limit).await
     };
     scene.strike().await;
-    code
+    Ok(code)
 }
 
 struct Scene {
@@ -63,13 +61,13 @@ struct Scene {
 }
 
 impl Scene {
-    async fn set(plugins: Option<&Path>, logs: &Logs) -> Result<Self, String> {
-        let directory = tempfile::Builder::new().prefix("feedgate-demo-").tempdir().map_err(|e| e.to_string())?;
-        let log = std::fs::File::create(directory.path().join("demo.log")).map_err(|e| e.to_string())?;
+    async fn set(plugins: Option<&Path>, logs: &Logs) -> anyhow::Result<Self> {
+        let directory = tempfile::Builder::new().prefix("feedgate-demo-").tempdir()?;
+        let log = std::fs::File::create(directory.path().join("demo.log"))?;
         logs.start_to("info", std::sync::Mutex::new(log));
         let plugins_dir = directory.path().join("plugins");
         for file in compiled(plugins)? {
-            install(&file, &plugins_dir).map_err(|why| format!("{}: {why}", file.display()))?;
+            install(&file, &plugins_dir).with_context(|| file.display().to_string())?;
         }
         let mut venues = Vec::new();
         let mut config = toml::Table::new();
@@ -80,16 +78,15 @@ impl Scene {
         );
         let mut providers = toml::Table::new();
         for &kind in Kind::ALL {
-            let venue = Venue::start(kind).await.map_err(|e| format!("cannot start a simulated venue: {e}"))?;
+            let venue = Venue::start(kind).await.context("cannot start a simulated venue")?;
             providers.insert(kind.name().to_owned(), toml::Value::Table(provider(kind, &venue)));
             venues.push(venue);
         }
         config.insert("provider".to_owned(), toml::Value::Table(providers));
         let path = directory.path().join("feedgate.toml");
-        let text = toml::to_string_pretty(&config).map_err(|e| e.to_string())?;
-        std::fs::write(&path, text).map_err(|e| e.to_string())?;
-        std::fs::write(directory.path().join(KEY), "the-simulated-venue-takes-any-key").map_err(|e| e.to_string())?;
-        let daemon = Daemon::start(ConfigSource::File(path)).await.map_err(|e| e.to_string())?;
+        std::fs::write(&path, toml::to_string_pretty(&config)?)?;
+        std::fs::write(directory.path().join(KEY), "the-simulated-venue-takes-any-key")?;
+        let daemon = Daemon::start(ConfigSource::File(path)).await.map_err(Error::msg)?;
         Ok(Self { directory, venues, daemon })
     }
 
@@ -257,18 +254,19 @@ async fn api_address() -> String {
 }
 
 /// The compiled plugins: those in `plugins`, or what the source tree builds.
-pub(super) fn compiled(plugins: Option<&Path>) -> Result<Vec<PathBuf>, String> {
+pub(super) fn compiled(plugins: Option<&Path>) -> anyhow::Result<Vec<PathBuf>> {
     if let Some(directory) = plugins {
-        let entries = std::fs::read_dir(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
+        let entries = std::fs::read_dir(directory).with_context(|| directory.display().to_string())?;
         let mut files: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
         files.retain(|file| file.extension().is_some_and(|extension| extension == "wasm"));
         files.sort();
-        return if files.is_empty() { Err(format!("{}: no .wasm files", directory.display())) } else { Ok(files) };
+        ensure!(!files.is_empty(), "{}: no .wasm files", directory.display());
+        return Ok(files);
     }
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../plugins");
     if !sources.is_dir() {
-        return Err("the plugins' sources are not here; name a directory of compiled plugins with --plugins".to_owned());
+        bail!("the plugins' sources are not here; name a directory of compiled plugins with --plugins");
     }
     eprintln!("feedgate: building the plugins (a minute or two at first)");
-    build::build(&sources, |line| eprintln!("feedgate: {line}")).map_err(|e| e.to_string())
+    Ok(build::build(&sources, |line| eprintln!("feedgate: {line}"))?)
 }

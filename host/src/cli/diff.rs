@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use serde_json::{Value as Json, json};
 
-use super::{fail, plugin};
+use super::plugin;
 use crate::builds::recording::{self, RecordingError};
 use crate::builds::shadow::{Bounds, shadow_within};
 use crate::contract::codec::{Death, OpenCodec};
@@ -31,18 +32,13 @@ pub struct Diff {
 
 /// Exit code 0 when the candidate would be accepted on each recording, 1 when it would be refused, 2 when a plugin or a
 /// recording cannot be read.
-pub async fn diff(asked: &Diff) -> ExitCode {
-    let loaded = plugin::load(&asked.old).and_then(|old| Ok((old, plugin::load(&asked.new)?)));
-    let ((_old_engine, old), (_new_engine, new)) = match loaded {
-        Ok(loaded) => loaded,
-        Err(error) => return fail(&error),
-    };
+pub async fn diff(asked: &Diff) -> anyhow::Result<ExitCode> {
+    let (_old_engine, old) = plugin::load(&asked.old)?;
+    let (_new_engine, new) = plugin::load(&asked.new)?;
     let mut verdicts = Vec::new();
     for recording in &asked.recordings {
-        match tried(asked, &old, &new, recording).await {
-            Ok(verdict) => verdicts.push((recording, verdict)),
-            Err(error) => return fail(&format!("{}: {error}", recording.display())),
-        }
+        let verdict = tried(asked, &old, &new, recording).await;
+        verdicts.push((recording, verdict.map_err(|error| anyhow!("{}: {error}", recording.display()))?));
     }
     let is_refused = verdicts.iter().any(|(_, verdict)| verdict.is_refused());
     if asked.json {
@@ -51,7 +47,7 @@ pub async fn diff(asked: &Diff) -> ExitCode {
     } else {
         verdicts.iter().for_each(|(recording, verdict)| print(recording, verdict));
     }
-    if is_refused { ExitCode::from(1) } else { ExitCode::SUCCESS }
+    Ok(if is_refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 async fn tried(asked: &Diff, old: &Plugin, new: &Plugin, recording: &Path) -> Result<Verdict, RecordingError> {

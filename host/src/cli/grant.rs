@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::fail;
+use anyhow::{Context as _, bail, ensure};
+
 use super::plugin::load;
 use crate::access::grants::Asks;
 use crate::builds::directory;
@@ -12,46 +13,38 @@ use crate::contract::limits::PluginLimits;
 
 /// Prints the section for the main configuration, or puts one into a file of grants, in place of what stood there for
 /// this plugin.
-pub fn grant(file: &Path, write: Option<&Path>) -> ExitCode {
+pub fn grant(file: &Path, write: Option<&Path>) -> anyhow::Result<ExitCode> {
     let name = file.file_name().and_then(|name| name.to_str()).and_then(directory::stem);
     let Some((stem, true)) = name else {
-        return fail(&format!("{}: a plugin's file is NAME.wasm, of letters, digits, - and _", file.display()));
+        bail!("{}: a plugin's file is NAME.wasm, of letters, digits, - and _", file.display());
     };
-    let asks = match load(file) {
-        Ok((_, plugin)) => Asks::of(plugin.description(), &PluginLimits::default()),
-        Err(error) => return fail(&error),
-    };
+    let (_engine, plugin) = load(file)?;
+    let asks = Asks::of(plugin.description(), &PluginLimits::default());
     let lines = asks.written().join("\n");
     let Some(grants) = write else {
         println!("[plugin.{stem}.grant]\n{lines}");
-        return ExitCode::SUCCESS;
+        return Ok(ExitCode::SUCCESS);
     };
-    match add(grants, stem, &lines, &asks) {
-        Ok(()) => {
-            println!("{}: [{stem}]\n{lines}", grants.display());
-            ExitCode::SUCCESS
-        }
-        Err(why) => fail(&format!("{}: {why}", grants.display())),
-    }
+    add(grants, stem, &lines, &asks).with_context(|| grants.display().to_string())?;
+    println!("{}: [{stem}]\n{lines}", grants.display());
+    Ok(ExitCode::SUCCESS)
 }
 
-fn add(path: &Path, stem: &str, lines: &str, asks: &Asks) -> Result<(), String> {
+fn add(path: &Path, stem: &str, lines: &str, asks: &Asks) -> anyhow::Result<()> {
     let known = match std::fs::read_to_string(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        known => known.map_err(|error| error.to_string())?,
+        known => known?,
     };
-    let mut expected = parse_grants(&known, path).map_err(|error| error.to_string())?;
+    let mut expected = parse_grants(&known, path)?;
     expected.insert(stem.to_owned(), asks.clone());
     let text = with_section(&known, stem, lines);
     // A hand-written file may be of a shape that is not understood here: then it stays as it is.
     let understood = parse_grants(&text, path).is_ok_and(|found| found == expected);
-    if !understood {
-        return Err(format!("[{stem}] is written there in a way that cannot be replaced; do it by hand:\n{lines}"));
-    }
-    let name = path.file_name().ok_or("it has no name")?.to_string_lossy().into_owned();
+    ensure!(understood, "[{stem}] is written there in a way that cannot be replaced; do it by hand:\n{lines}");
+    let name = path.file_name().context("it has no name")?.to_string_lossy().into_owned();
     let hidden = path.with_file_name(format!(".{name}.tmp"));
-    std::fs::write(&hidden, text).map_err(|error| error.to_string())?;
-    std::fs::rename(&hidden, path).map_err(|error| error.to_string())
+    std::fs::write(&hidden, text)?;
+    Ok(std::fs::rename(&hidden, path)?)
 }
 
 /// The text with this section at its end, and without the one of that name that it had. Everything else stays.

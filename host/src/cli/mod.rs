@@ -1,5 +1,6 @@
-//! What each command of `feedgate` does; `main` only reads the command line. Here are logs, exit codes and words that
-//! commands share.
+//! What each command of `feedgate` does; `main` only reads the command line, and prints the error of a command. Here are
+//! logs, exit codes and words that commands share. Where an error both names its cause and has it as its source,
+//! `Error::msg` takes its words alone: `{:#}` would print the cause twice.
 //!
 //! `run` is the daemon, `check` and `plugin` work without one. `get`, `providers` and `watch` read a running daemon,
 //! `reload` and `builds` tell it what to do: they know the API's types and nothing of how it works, and talk to it through

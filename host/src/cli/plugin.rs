@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context as _, Error, anyhow};
 use serde_json::{Value as Json, json};
 
-use super::fail;
 use crate::authoring::build;
 use crate::builds::{directory, recording, replay};
 use crate::contract::description::{Bucket, Description, Scope};
@@ -15,62 +15,47 @@ use crate::contract::observation::ValueKind;
 use crate::plugin::{Compiler, Engine, LoadError, Plugin, componentize, digest_of};
 
 /// Builds, makes components of what came out, and moves each into place when it is whole.
-pub fn build(directory: &Path, out: &Path) -> ExitCode {
-    let built = match build::build(directory, |line| eprintln!("feedgate: {line}")) {
-        Ok(built) => built,
-        Err(error) => return fail(&error.to_string()),
-    };
-    for file in built {
-        match install(&file, out) {
-            Ok(line) => println!("{line}"),
-            Err(error) => return fail(&format!("{}: {error}", file.display())),
-        }
+pub fn build(directory: &Path, out: &Path) -> anyhow::Result<ExitCode> {
+    for file in build::build(directory, |line| eprintln!("feedgate: {line}"))? {
+        println!("{}", install(&file, out).with_context(|| file.display().to_string())?);
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Copies one built file into `out` as a component, under a hidden name first: a daemon that watches the directory
 /// never sees half of it.
-pub fn install(file: &Path, out: &Path) -> Result<String, String> {
-    let bytes = std::fs::read(file).map_err(|e| e.to_string())?;
-    let component = componentize(&bytes).map_err(|e| e.to_string())?;
+pub fn install(file: &Path, out: &Path) -> anyhow::Result<String> {
+    let component = componentize(&std::fs::read(file)?)?;
     // Cargo writes underscores where a package, and so a plugin, has hyphens in its name.
-    let name = file.file_name().ok_or("it has no name")?.to_string_lossy().replace('_', "-");
-    std::fs::create_dir_all(out).map_err(|e| e.to_string())?;
+    let name = file.file_name().context("it has no name")?.to_string_lossy().replace('_', "-");
+    std::fs::create_dir_all(out)?;
     let hidden = out.join(format!(".{name}.tmp"));
     let target = out.join(name);
-    std::fs::write(&hidden, &component).map_err(|e| e.to_string())?;
-    std::fs::rename(&hidden, &target).map_err(|e| e.to_string())?;
+    std::fs::write(&hidden, &component)?;
+    std::fs::rename(&hidden, &target)?;
     Ok(format!("{}  {} KiB  sha256 {}", target.display(), component.len() >> 10, digest_of(&component)))
 }
 
 /// For a person who looks at one file: it may use what it asks for.
-pub(super) fn load(file: &Path) -> Result<(Engine, Plugin), String> {
-    load_into(Engine::new(PluginLimits::default(), Compiler::default(), None)?, file)
+pub(super) fn load(file: &Path) -> anyhow::Result<(Engine, Plugin)> {
+    load_into(Engine::new(PluginLimits::default(), Compiler::default(), None).map_err(Error::msg)?, file)
 }
 
-fn load_into(engine: Engine, file: &Path) -> Result<(Engine, Plugin), String> {
+fn load_into(engine: Engine, file: &Path) -> anyhow::Result<(Engine, Plugin)> {
     let read = directory::read(file, engine.limits().max_file_bytes);
     let loaded = std::thread::scope(|scope| {
         // A thread of the runtime may not enter another one.
         let load = scope.spawn(|| read.and_then(|bytes| Ok(engine.load_blocking(&bytes)?)));
         load.join().unwrap_or_else(|_| Err(LoadError::Compile("loading it ended in a panic".to_owned()).into()))
     });
-    match loaded {
-        Ok(plugin) => {
-            let plugin = plugin.granted(&plugin.description().resources);
-            Ok((engine, plugin))
-        }
-        Err(error) => Err(format!("{}: {error}", file.display())),
-    }
+    let plugin = loaded.map_err(|error| anyhow!("{}: {error}", file.display()))?;
+    let plugin = plugin.granted(&plugin.description().resources);
+    Ok((engine, plugin))
 }
 
 /// Exit code 0 for a plugin of this host, 2 for anything else.
-pub fn inspect(file: &Path, json: bool) -> ExitCode {
-    let (_engine, plugin) = match load(file) {
-        Ok(loaded) => loaded,
-        Err(error) => return fail(&error),
-    };
+pub fn inspect(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let (_engine, plugin) = load(file)?;
     let mut report = report(&plugin);
     let signatures = directory::signatures_of(file);
     report["signatures"] =
@@ -80,7 +65,7 @@ pub fn inspect(file: &Path, json: bool) -> ExitCode {
     } else {
         print_report(&report, 0);
     }
-    ExitCode::SUCCESS
+    Ok(ExitCode::SUCCESS)
 }
 
 fn report(plugin: &Plugin) -> Json {
@@ -190,21 +175,14 @@ pub struct Replay {
 }
 
 /// Exit code 0 when the whole recording was read, 2 when plugin or recording cannot be.
-pub async fn replay(asked: Replay) -> ExitCode {
+pub async fn replay(asked: Replay) -> anyhow::Result<ExitCode> {
     let Replay { plugin, recording, ids, settings, cost } = asked;
-    let metered = || Engine::metered(PluginLimits::default()).and_then(|engine| load_into(engine, &plugin));
-    let (_engine, plugin) = match if cost { metered() } else { load(&plugin) } {
-        Ok(loaded) => loaded,
-        Err(error) => return fail(&error),
-    };
-    let header = recording::open(&recording)
-        .map_err(recording::RecordingError::from)
-        .and_then(|mut lines| recording::header(&mut lines))
-        .and_then(|header| Ok((header, recording::open(&recording)?)));
-    let (header, mut lines) = match header {
-        Ok(opened) => opened,
-        Err(error) => return fail(&format!("{}: {error}", recording.display())),
-    };
+    let metered = || load_into(Engine::metered(PluginLimits::default()).map_err(Error::msg)?, &plugin);
+    let (_engine, plugin) = if cost { metered() } else { load(&plugin) }?;
+    let open = || recording::open(&recording).map_err(recording::RecordingError::from);
+    let failed = |error| anyhow!("{}: {error}", recording.display());
+    let header = open().and_then(|mut lines| recording::header(&mut lines)).map_err(failed)?;
+    let mut lines = open().map_err(failed)?;
     let ids = [ids, header.ids, plugin.description().default_ids.clone()].into_iter().find(|ids| !ids.is_empty());
     let settings = settings.or_else(|| header.settings.map(|settings| settings.to_string()));
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -218,17 +196,13 @@ pub async fn replay(asked: Replay) -> ExitCode {
         |event| broken |= !broken && writeln!(out, "{event}").is_err(),
     )
     .await;
-    if out.flush().is_err() && !broken {
-        return fail("the output cannot be written");
+    if !broken {
+        out.flush().context("the output cannot be written")?;
     }
-    match replayed {
-        Ok(counted) => {
-            if let Some(instructions) = counted.per_frame() {
-                let frames = counted.frames;
-                eprintln!("feedgate: {instructions} instructions a frame, over {frames} frames that brought values");
-            }
-            ExitCode::SUCCESS
-        }
-        Err(error) => fail(&format!("{}: {error}", recording.display())),
+    let counted = replayed.map_err(failed)?;
+    if let Some(instructions) = counted.per_frame() {
+        let frames = counted.frames;
+        eprintln!("feedgate: {instructions} instructions a frame, over {frames} frames that brought values");
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -4,21 +4,17 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Logs, fail};
+use anyhow::{Context as _, Error};
+
+use super::Logs;
 use crate::daemon::{ConfigSource, Daemon};
 
 /// Exit code 0 after a clean stop, 1 when something did not stop in time, 2 when it did not start.
-pub async fn run(config: PathBuf, logs: &Logs) -> ExitCode {
+pub async fn run(config: PathBuf, logs: &Logs) -> anyhow::Result<ExitCode> {
     logs.start("info");
     // Before anything is started, so that a signal that comes early is not lost.
-    let mut signals = match Signals::new() {
-        Ok(signals) => signals,
-        Err(error) => return fail(&format!("cannot listen for signals: {error}")),
-    };
-    let daemon = match Daemon::start(ConfigSource::File(config)).await {
-        Ok(daemon) => daemon,
-        Err(error) => return fail(&error.to_string()),
-    };
+    let mut signals = Signals::new().context("cannot listen for signals")?;
+    let daemon = Daemon::start(ConfigSource::File(config)).await.map_err(Error::msg)?;
     if let Some(url) = daemon.api_url() {
         tracing::info!("API at {url}");
     }
@@ -35,7 +31,7 @@ pub async fn run(config: PathBuf, logs: &Logs) -> ExitCode {
         // Whoever asks twice means it.
         () = signals.stop() => false,
     };
-    if in_time { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    Ok(if in_time { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 enum Signal {

@@ -7,10 +7,10 @@
 //!
 //! Nothing here judges: numbers are shown beside their targets, and the exit code says only whether it could be measured.
 
-use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context as _, Error, anyhow};
 use feedgate_tests::load;
 use serde_json::json;
 
@@ -18,8 +18,8 @@ use self::codec::Reader;
 use self::report::{Memory, Rounds};
 use self::side::{Load, Side};
 use self::venue::Venue;
+use super::Logs;
 use super::demo::compiled;
-use super::{Logs, fail};
 use crate::contract::limits::PluginLimits;
 use crate::plugin::{Compiler, Engine, Plugin};
 
@@ -55,34 +55,27 @@ const MORE_CONNECTIONS: usize = 20;
 const MORE_IDS: usize = 100;
 
 /// The venue: the hidden command's whole life.
-pub fn venue() -> ExitCode {
+pub fn venue() -> anyhow::Result<ExitCode> {
     usage::allow_descriptors();
-    match load::run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("the simulated venue: {error}")),
-    }
+    load::run().context("the simulated venue")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Exit code 0 when everything could be measured, 2 when not.
-pub async fn bench(asked: Bench, logs: &Logs) -> ExitCode {
+pub async fn bench(asked: Bench, logs: &Logs) -> anyhow::Result<ExitCode> {
     logs.start("error");
-    shown(tokio::task::spawn_blocking(move || measure(&asked)).await)
+    shown(move || measure(&asked)).await
 }
 
-fn shown(measured: Result<Result<String, String>, impl Display>) -> ExitCode {
-    match measured.map_err(|panic| panic.to_string()).flatten() {
-        Ok(text) => {
-            println!("{}", text.trim_end());
-            ExitCode::SUCCESS
-        }
-        Err(why) => fail(&why),
-    }
+async fn shown(measure: impl FnOnce() -> anyhow::Result<String> + Send + 'static) -> anyhow::Result<ExitCode> {
+    println!("{}", tokio::task::spawn_blocking(measure).await??.trim_end());
+    Ok(ExitCode::SUCCESS)
 }
 
-fn measure(asked: &Bench) -> Result<String, String> {
+fn measure(asked: &Bench) -> anyhow::Result<String> {
     usage::allow_descriptors();
     let file = plugin_file(asked.plugins.as_deref())?;
-    let engine = Engine::new(PluginLimits::default(), Compiler::default(), None)?;
+    let engine = Engine::new(PluginLimits::default(), Compiler::default(), None).map_err(Error::msg)?;
     let plugin = load_file(&engine, &file)?;
     let connections = asked.connections.max(1);
     let ids = ids(asked.ids.max(connections));
@@ -130,11 +123,11 @@ fn measure(asked: &Bench) -> Result<String, String> {
         load(load_after),
         usage::processors(),
     );
-    Ok(head + &rounds.table(asked.rate, memory).map_err(|error| error.to_string())?)
+    Ok(head + &rounds.table(asked.rate, memory)?)
 }
 
 /// What quiet connections and ids take, from how much more this process has with more of them.
-fn memory(plugin: &Plugin, venue: &Venue) -> Result<Option<Memory>, String> {
+fn memory(plugin: &Plugin, venue: &Venue) -> anyhow::Result<Option<Memory>> {
     let resident = || usage::resident().map(|(all, _)| all);
     let mut side = Side::start(plugin, &venue.origin, &ids(1), 1, Reader::Plugin)?;
     let one = resident();
@@ -159,12 +152,15 @@ fn ids(count: usize) -> Vec<String> {
 }
 
 /// The plugin that the simulated venue feeds.
-fn plugin_file(plugins: Option<&Path>) -> Result<PathBuf, String> {
+fn plugin_file(plugins: Option<&Path>) -> anyhow::Result<PathBuf> {
     let named = |file: &PathBuf| file.file_stem().is_some_and(|stem| stem == load::PLUGIN);
-    compiled(plugins)?.into_iter().find(named).ok_or_else(|| format!("{}.wasm is not among the plugins", load::PLUGIN))
+    compiled(plugins)?
+        .into_iter()
+        .find(named)
+        .with_context(|| format!("{}.wasm is not among the plugins", load::PLUGIN))
 }
 
-fn load_file(engine: &Engine, file: &Path) -> Result<Plugin, String> {
-    let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    engine.load_blocking(&bytes).map_err(|error| format!("{}: {error}", file.display()))
+fn load_file(engine: &Engine, file: &Path) -> anyhow::Result<Plugin> {
+    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
+    engine.load_blocking(&bytes).map_err(|error| anyhow!("{}: {error}", file.display()))
 }

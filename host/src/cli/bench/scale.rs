@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
+use anyhow::{Context as _, Error, ensure};
 use serde_json::json;
 
 use super::report::{CONNECTION_TARGET, hundredths};
@@ -37,19 +38,19 @@ pub struct Scale {
 }
 
 /// Exit code 0 when everything could be measured, 2 when not.
-pub async fn scale(asked: Scale, logs: &Logs) -> ExitCode {
+pub async fn scale(asked: Scale, logs: &Logs) -> anyhow::Result<ExitCode> {
     logs.start("error");
-    shown(tokio::task::spawn_blocking(move || measure(&asked)).await)
+    shown(move || measure(&asked)).await
 }
 
-fn measure(asked: &Scale) -> Result<String, String> {
-    let directory = tempfile::Builder::new().prefix("feedgate-bench-").tempdir().map_err(|error| error.to_string())?;
+fn measure(asked: &Scale) -> anyhow::Result<String> {
+    let directory = tempfile::Builder::new().prefix("feedgate-bench-").tempdir()?;
     let most = asked.connections.iter().copied().max().unwrap_or_default();
     copies(&plugin_file(asked.plugins.as_deref())?, directory.path(), most.min(PLUGINS))?;
     let load_before = usage::load();
     let steps = asked.connections.iter().map(|&connections| {
         eprintln!("feedgate: {connections} connections");
-        step(directory.path(), connections, asked)
+        step(directory.path(), connections, asked).with_context(|| format!("with {connections} connections"))
     });
     let steps: Vec<Step> = steps.collect::<Result<_, _>>()?;
     if asked.json {
@@ -62,35 +63,32 @@ fn measure(asked: &Scale) -> Result<String, String> {
         });
         return Ok(format!("{report:#}"));
     }
-    table(&steps, asked.rate).map_err(|error| error.to_string())
+    Ok(table(&steps, asked.rate)?)
 }
 
 /// Puts the copies into the directory, compiled ahead.
-fn copies(file: &Path, directory: &Path, count: usize) -> Result<(), String> {
-    let bytes = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+fn copies(file: &Path, directory: &Path, count: usize) -> anyhow::Result<()> {
+    let bytes = std::fs::read(file).with_context(|| file.display().to_string())?;
     let plugins = directory.join("plugins");
-    std::fs::create_dir(&plugins).map_err(|error| error.to_string())?;
-    let state = StateDir::open(&directory.join("state")).map_err(|error| error.to_string())?;
-    let engine = Engine::new(PluginLimits::default(), Compiler::default(), Some(&state))?;
+    std::fs::create_dir(&plugins)?;
+    let state = StateDir::open(&directory.join("state"))?;
+    let engine = Engine::new(PluginLimits::default(), Compiler::default(), Some(&state)).map_err(Error::msg)?;
     let origin = stream(&load_file(&engine, file)?)?;
     eprintln!("feedgate: compiling {count} plugins");
     for number in 0..count {
         let copy = plugins.join(format!("p{number:02}.wasm"));
-        std::fs::write(&copy, elsewhere(&bytes, &origin, number)).map_err(|error| error.to_string())?;
-        if stream(&load_file(&engine, &copy)?)? == origin {
-            return Err(
-                "the plugin cannot be given another venue: its file does not name the host in one piece".to_owned()
-            );
-        }
+        std::fs::write(&copy, elsewhere(&bytes, &origin, number))?;
+        let moved = stream(&load_file(&engine, &copy)?)? != origin;
+        ensure!(moved, "the plugin cannot be given another venue: its file does not name the host in one piece");
     }
     Ok(())
 }
 
 /// Where it streams from.
-fn stream(plugin: &Plugin) -> Result<Origin, String> {
+fn stream(plugin: &Plugin) -> anyhow::Result<Origin> {
     let origins = &plugin.description().origins;
     let stream = origins.iter().find(|origin| origin.to_string().starts_with("wss://"));
-    stream.cloned().ok_or_else(|| "the plugin streams from nowhere".to_owned())
+    stream.cloned().context("the plugin streams from nowhere")
 }
 
 /// The same file with another host, of the same length.
@@ -106,17 +104,13 @@ fn elsewhere(file: &[u8], origin: &Origin, number: usize) -> Vec<u8> {
     copy
 }
 
-fn step(directory: &Path, connections: usize, asked: &Scale) -> Result<Step, String> {
-    let failed = |why: String| format!("with {connections} connections: {why}");
-    let program = std::env::current_exe().map_err(|error| error.to_string())?;
-    let mut command = Command::new(program);
+fn step(directory: &Path, connections: usize, asked: &Scale) -> anyhow::Result<Step> {
+    let mut command = Command::new(std::env::current_exe()?);
     command.arg(COMMAND).arg(directory).args([connections, asked.rate].map(|number| number.to_string()));
     command.arg(format!("{}ms", asked.quiet.as_millis()));
-    let ended = command.stderr(Stdio::inherit()).output().map_err(|error| failed(error.to_string()))?;
-    if !ended.status.success() {
-        return Err(failed(format!("the step failed: {}", ended.status)));
-    }
-    serde_json::from_slice(&ended.stdout).map_err(|error| failed(error.to_string()))
+    let ended = command.stderr(Stdio::inherit()).output()?;
+    ensure!(ended.status.success(), "the step failed: {}", ended.status);
+    Ok(serde_json::from_slice(&ended.stdout)?)
 }
 
 /// What more connections should take in proportion, and how much more it is from step to step than that: the last

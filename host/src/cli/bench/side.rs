@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::{Context as _, Error, ensure};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
@@ -73,16 +74,17 @@ impl Side {
         ids: &[String],
         per_connection: usize,
         reader: Reader,
-    ) -> Result<Self, String> {
+    ) -> anyhow::Result<Self> {
         let (slots, status) = (Store::default().provider("bench"), Status::default().detached("bench"));
         let watch = Arc::<Watch>::default();
         let config = config(plugin, origin, ids, per_connection)?;
         // Limits of its own: the venue is none that could mind.
         let origins = Arc::<OriginLimits>::default();
         let open = |plugin| Open { plugin, reader, watch: watch.clone() };
-        let provider = Provider::with_codec(plugin.clone(), config, slots, status, origins, open)?;
+        let provider =
+            Provider::with_codec(plugin.clone(), config, slots, status, origins, open).map_err(Error::msg)?;
         let mut side = Self { provider, watch, reader };
-        side.provider.run()?;
+        side.provider.run().map_err(Error::msg)?;
         side.settle(ids.len())?;
         Ok(side)
     }
@@ -94,13 +96,13 @@ impl Side {
         origin: &str,
         ids: &[String],
         per_connection: usize,
-    ) -> Result<(), String> {
-        self.provider.set_ids(config(plugin, origin, ids, per_connection)?)?;
+    ) -> anyhow::Result<()> {
+        self.provider.set_ids(config(plugin, origin, ids, per_connection)?).map_err(Error::msg)?;
         self.settle(ids.len())
     }
 
     /// Waits until so many ids are subscribed.
-    fn settle(&self, ids: usize) -> Result<(), String> {
+    fn settle(&self, ids: usize) -> anyhow::Result<()> {
         wait("not everything was subscribed", || {
             let info = self.provider.status().info();
             let open = info.connections.values().filter(|connection| connection.phase == "open");
@@ -114,7 +116,7 @@ impl Side {
     }
 
     /// Has the venue send `frames` and waits until they are read.
-    pub(super) fn run(&self, venue: &mut Venue, load: Load, frames: usize, rate: usize) -> Result<Run, String> {
+    pub(super) fn run(&self, venue: &mut Venue, load: Load, frames: usize, rate: usize) -> anyhow::Result<Run> {
         let metrics = &self.provider.status().metrics;
         let before = (metrics.frames_received.get(), metrics.counts().good);
         let stages = metrics.stage_times();
@@ -158,21 +160,19 @@ fn since(before: StageTimes, now: StageTimes) -> StageTimes {
 }
 
 /// Looks again and again until something holds.
-pub(super) fn wait(otherwise: &str, holds: impl Fn() -> bool) -> Result<(), String> {
+pub(super) fn wait(otherwise: &str, holds: impl Fn() -> bool) -> anyhow::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while !holds() {
-        if Instant::now() >= deadline {
-            return Err(format!("{otherwise} within {} s", PATIENCE.as_secs()));
-        }
+        ensure!(Instant::now() < deadline, "{otherwise} within {} s", PATIENCE.as_secs());
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
 }
 
-fn config(plugin: &Plugin, origin: &str, ids: &[String], per_connection: usize) -> Result<ProviderConfig, String> {
+fn config(plugin: &Plugin, origin: &str, ids: &[String], per_connection: usize) -> anyhow::Result<ProviderConfig> {
     let section = section(plugin, origin, "bench", ids, per_connection);
-    let config = Config::parse(&section, Path::new("bench.toml")).map_err(|error| error.to_string())?;
-    config.providers.into_values().next().ok_or_else(|| "no provider to measure".to_owned())
+    let config = Config::parse(&section, Path::new("bench.toml"))?;
+    config.providers.into_values().next().context("no provider to measure")
 }
 
 /// The configuration of a provider whose venue is simulated at `origin`.

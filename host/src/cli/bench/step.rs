@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Error;
 use feedgate_tests::load;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
@@ -79,16 +80,12 @@ pub(super) struct Step {
 }
 
 /// Prints what was measured as JSON.
-pub async fn step(asked: StepAsked, logs: &Logs) -> ExitCode {
+pub async fn step(asked: StepAsked, logs: &Logs) -> anyhow::Result<ExitCode> {
     logs.start("error");
-    let measured = tokio::task::spawn_blocking(move || {
-        let step = measure(&asked)?;
-        serde_json::to_string(&step).map_err(|error| error.to_string())
-    });
-    shown(measured.await)
+    shown(move || Ok(serde_json::to_string(&measure(&asked)?)?)).await
 }
 
-fn measure(asked: &StepAsked) -> Result<Step, String> {
+fn measure(asked: &StepAsked) -> anyhow::Result<Step> {
     let StepAsked { directory, connections, rate, quiet } = asked;
     let (connections, rate, quiet) = (*connections, *rate, *quiet);
     usage::allow_descriptors();
@@ -99,11 +96,11 @@ fn measure(asked: &StepAsked) -> Result<Step, String> {
     let ids = connections * IDS;
     let (config, limits) = configuration(directory, &venue.origin, plugins, each)?;
     let path = directory.join("feedgate.toml");
-    std::fs::write(&path, config).map_err(|error| error.to_string())?;
+    std::fs::write(&path, config)?;
 
     let (started, cpu) = (Instant::now(), usage::cpu());
     let runtime = Handle::current();
-    let daemon = runtime.block_on(Daemon::start(ConfigSource::File(path))).map_err(|error| error.to_string())?;
+    let daemon = runtime.block_on(Daemon::start(ConfigSource::File(path))).map_err(Error::msg)?;
     let (store, status) = (daemon.store().clone(), daemon.status().clone());
     wait("not all providers ran", || {
         let providers = status.providers();
@@ -165,9 +162,9 @@ fn measure(asked: &StepAsked) -> Result<Step, String> {
 }
 
 /// The configuration of so many providers, each with so many connections, and what their reconnects keep to.
-fn configuration(directory: &Path, origin: &str, plugins: usize, each: usize) -> Result<(String, String), String> {
-    let state = StateDir::open(&directory.join("state")).map_err(|error| error.to_string())?;
-    let engine = Engine::new(PluginLimits::default(), Compiler::default(), Some(&state))?;
+fn configuration(directory: &Path, origin: &str, plugins: usize, each: usize) -> anyhow::Result<(String, String)> {
+    let state = StateDir::open(&directory.join("state"))?;
+    let engine = Engine::new(PluginLimits::default(), Compiler::default(), Some(&state)).map_err(Error::msg)?;
     // Nobody is to be asked for anew because the venue is quiet.
     let mut config = "api = { enabled = false }\n".to_owned();
     let mut limits = String::new();
@@ -211,7 +208,7 @@ fn sum(status: &Status, of: impl Fn(&ProviderMetrics) -> u64) -> u64 {
 }
 
 /// Waits until so many connections are open and so many ids subscribed.
-fn settle(status: &Status, connections: usize, ids: usize) -> Result<(), String> {
+fn settle(status: &Status, connections: usize, ids: usize) -> anyhow::Result<()> {
     wait("not everything was connected", || {
         let open = |metrics: &ProviderMetrics| u64::try_from(metrics.connections_open.get()).unwrap_or_default();
         sum(status, open) == connections as u64
@@ -228,7 +225,7 @@ fn settle(status: &Status, connections: usize, ids: usize) -> Result<(), String>
 }
 
 /// Has the venue send frames, one a wake-up, and waits until their values are in the store.
-fn send(status: &Status, venue: &mut Venue, connections: usize, frames: usize, rate: usize) -> Result<u64, String> {
+fn send(status: &Status, venue: &mut Venue, connections: usize, frames: usize, rate: usize) -> anyhow::Result<u64> {
     let before = sum(status, stored);
     let sent = venue.tell(&format!("paced {connections} {frames} {rate} 1"))?;
     wait("frames were lost", || sum(status, stored) - before == sent)?;

@@ -3,6 +3,8 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use anyhow::Context as _;
+
 /// The hidden command that is the venue.
 const COMMAND: &str = "bench-venue";
 
@@ -16,7 +18,7 @@ pub(super) struct Venue {
 }
 
 impl Venue {
-    pub(super) fn start() -> Result<Self, String> {
+    pub(super) fn start() -> anyhow::Result<Self> {
         let start = || -> io::Result<Self> {
             let mut command = Command::new(std::env::current_exe()?);
             let mut process = command.arg(COMMAND).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -26,18 +28,18 @@ impl Venue {
             from.read_line(&mut address)?;
             Ok(Self { process, to, from, origin: format!("ws://{}", address.trim()) })
         };
-        start().map_err(|why| format!("cannot start the simulated venue: {why}"))
+        start().context("cannot start the simulated venue")
     }
 
     /// Tells it what to do and waits until it is done. Answers how many frames it sent.
-    pub(super) fn tell(&mut self, what: &str) -> Result<u64, String> {
+    pub(super) fn tell(&mut self, what: &str) -> anyhow::Result<u64> {
         let mut line = String::new();
         let mut ask = || -> io::Result<()> {
             writeln!(self.to.as_mut().ok_or(io::ErrorKind::BrokenPipe)?, "{what}")?;
             self.from.read_line(&mut line).map(drop)
         };
-        ask().map_err(|why| format!("the simulated venue does not answer: {why}"))?;
-        line.trim().parse().map_err(|_| "the simulated venue has ended".to_owned())
+        ask().context("the simulated venue does not answer")?;
+        line.trim().parse().ok().context("the simulated venue has ended")
     }
 }
 
