@@ -1,12 +1,15 @@
 //! The commands against the API on a loopback socket.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+use super::daemon::Address;
 use super::reload::How;
+use super::time::parse_time;
 use super::*;
 use crate::api::fake::{ADMIN, Fake};
 use crate::config::ApiConfig;
