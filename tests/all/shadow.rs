@@ -39,7 +39,7 @@ impl Feeding {
         let open = plugin.configured("x".into(), config.settings.clone());
         let store = Store::default();
         let status = Status::default().provider("x");
-        let provider = Provider::new(plugin, config, store.provider("x"), status.clone(), Arc::default());
+        let provider = Provider::new(plugin, config, &store, status.clone(), Arc::default());
         let mut provider = provider.unwrap_or_else(|error| panic!("{plugin_name}: {error}"));
         provider.run().unwrap_or_else(|error| panic!("{plugin_name}: {error}"));
         Self { provider, open, store, status }

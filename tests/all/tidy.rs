@@ -33,6 +33,18 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
     text[..end].lines().filter(|line| !line.trim_start().starts_with("//"))
 }
 
+/// The codec traits of the contract may name futures; a decision waits for nothing.
+#[test]
+fn logic_waits_for_nothing() {
+    for (path, text) in sources("host/logic/src/logic", "rs") {
+        for line in code(&text) {
+            for banned in ["async ", ".await", "Future"] {
+                assert!(!line.contains(banned), "{}: {line}", path.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn the_host_knows_no_venue() {
     // Plugins without a venue, and words that a host may say.

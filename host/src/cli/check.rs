@@ -102,8 +102,8 @@ fn checked(path: &Path, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn check_provider(name: &str, plugin: &Plugin, config: &ProviderConfig) -> anyhow::Result<()> {
-    let (slots, status) = (Store::default().provider(name), Status::default().detached(name));
-    Provider::new(plugin.clone(), config.clone(), slots, status, Arc::default()).map_err(Error::msg)?;
+    let status = Status::default().detached(name);
+    Provider::new(plugin.clone(), config.clone(), &Store::default(), status, Arc::default()).map_err(Error::msg)?;
     let open = plugin.configured(name.into(), config.settings.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(open.open())?;

@@ -45,7 +45,7 @@ pub(super) fn check(found: wit::Description, http: bool, websocket: bool) -> Res
     }
     let origins: Vec<_> = found.origins.iter().map(|text| origin(text, "origins")).collect::<Result<_, _>>()?;
     let mirrors = found.mirrors.iter().map(|found| mirror(found, &origins)).collect::<Result<_, _>>()?;
-    serde_json::from_str::<serde::de::IgnoredAny>(&found.settings_schema)
+    serde_json::from_str::<serde_json::Value>(&found.settings_schema)
         .map_err(|e| format!("settings-schema: not JSON: {e}"))?;
     for (present, exported, interface) in
         [(found.http.is_some(), http, "http"), (found.websocket.is_some(), websocket, "websocket")]

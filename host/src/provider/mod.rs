@@ -25,7 +25,7 @@ use crate::logic::session::{Heartbeat, HeartbeatWhen, SessionConfig};
 use crate::logic::shard::assign;
 use crate::plugin::{Configured, Plugin};
 use crate::status::ProviderStatus;
-use crate::store::{Note, ProviderSlots, SlotTable, Unless};
+use crate::store::{Note, SlotTable, Store, Unless};
 use crate::transport::{
     self, HttpClient, Network, OriginLimits, Places, Polled, PollerSetup, SessionSetup, Shared, SocketLimits, Wanted,
 };
@@ -82,11 +82,11 @@ impl Provider {
     pub fn new(
         plugin: Plugin,
         config: ProviderConfig,
-        slots: Arc<ProviderSlots>,
+        store: &Store,
         status: Arc<ProviderStatus>,
         origins: Arc<OriginLimits>,
     ) -> Result<Self, String> {
-        Self::with_codec(plugin, config, slots, status, origins, |codec| codec)
+        Self::with_codec(plugin, config, store, status, origins, |codec| codec)
     }
 }
 
@@ -96,7 +96,7 @@ impl<O: OpenCodec + Clone> Provider<O> {
     pub fn with_codec(
         plugin: Plugin,
         config: ProviderConfig,
-        slots: Arc<ProviderSlots>,
+        store: &Store,
         status: Arc<ProviderStatus>,
         origins: Arc<OriginLimits>,
         codec: impl FnOnce(Configured) -> O,
@@ -117,6 +117,8 @@ impl<O: OpenCodec + Clone> Provider<O> {
             HttpClient::new(grants.clone(), secrets.clone(), places.clone(), origins.clone(), &network, max_body)?;
         let open = codec(plugin.configured(status.name.clone(), config.settings.clone()).redacting(secrets.clone()));
         let writer = next_writer();
+        // Not before everything was checked: a provider that cannot run has no ids to show.
+        let slots = store.provider(&status.name);
         let parts = Arc::new(Shared {
             writer,
             plausible: config.plausible,

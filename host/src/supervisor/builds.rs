@@ -35,13 +35,13 @@ impl Supervisor {
     /// Loads one build at a time: two at once would take both cores from the feeds.
     pub(super) fn load_next(&mut self) {
         let Some(load) = self.loader.next() else { return };
-        let (engine, registry) = (self.engine.clone(), self.shelf.registry.clone());
+        let (engine, registry) = (self.engine.clone(), self.plugins.registry.clone());
         let max = engine.limits().max_file_bytes;
         let stem = load.stem().to_owned();
         let path = self.configuration.config.plugins_dir.join(format!("{stem}.wasm"));
         let (policy, written) =
             (self.configuration.config.plugins.provenance.clone(), self.configuration.config.plugins.sha256(&stem));
-        let pinned = self.shelf.builds.get(&stem).and_then(Builds::pinned);
+        let pinned = self.plugins.builds.get(&stem).and_then(Builds::pinned);
         self.loader.start(move || {
             let read = match &load {
                 Load::File(_) => directory::read_inside(&path, max)
@@ -65,7 +65,7 @@ impl Supervisor {
 
     pub(super) async fn loaded(&mut self, load: Load, result: Result<Plugin, FileError>) {
         let stem = load.stem().to_owned();
-        if !self.shelf.files.contains(&stem) {
+        if !self.plugins.files.contains(&stem) {
             // Deleted while it was being loaded.
             return;
         }
@@ -74,8 +74,8 @@ impl Supervisor {
             (Load::File(_), Ok(plugin)) => {
                 let description = plugin.description();
                 tracing::info!(plugin = %stem, version = %description.version, digest = %plugin.digest(), "plugin loaded");
-                self.shelf.file_errors.remove(&stem);
-                let builds = self.shelf.builds.entry(stem.clone()).or_default();
+                self.plugins.file_errors.remove(&stem);
+                let builds = self.plugins.builds.entry(stem.clone()).or_default();
                 builds.handle_file(plugin.digest(), &description.version, wall_clock());
                 self.keep_loaded(&stem, plugin);
                 self.judge(&stem);
@@ -91,20 +91,20 @@ impl Supervisor {
             (Load::File(_), Err(FileError::Unproven(why))) if let Some(digest) = why.digest() => {
                 let error = why.to_string();
                 tracing::error!(plugin = %stem, error, "plugin not trusted");
-                self.shelf.file_errors.remove(&stem);
-                self.shelf.builds.entry(stem).or_default().handle_untrusted(digest, &error, wall_clock());
+                self.plugins.file_errors.remove(&stem);
+                self.plugins.builds.entry(stem).or_default().handle_untrusted(digest, &error, wall_clock());
                 self.reconcile().await;
             }
             (Load::File(_), Err(error)) => {
                 let keeps = if self.target(&stem).is_some() { "; the build before it stays" } else { "" };
                 tracing::error!(plugin = %stem, %error, "plugin refused{keeps}");
-                self.shelf.file_errors.insert(stem, error.to_string());
+                self.plugins.file_errors.insert(stem, error.to_string());
                 self.publish_plugins();
                 self.say_why_waiting();
             }
             (Load::Kept(_, digest), Err(error)) => {
                 tracing::error!(plugin = %stem, build = digest.short(), %error, "a build that was kept cannot be loaded");
-                if let Some(builds) = self.shelf.builds.get_mut(&stem) {
+                if let Some(builds) = self.plugins.builds.get_mut(&stem) {
                     let reason = format!("it cannot be loaded again: {error}");
                     builds.handle_judged(digest, Standing::Refused, &reason, wall_clock());
                 }
@@ -120,7 +120,7 @@ impl Supervisor {
         let digest = plugin.digest();
         let runs = self.providers.running.values().any(|provider| provider.plugin().digest() == digest);
         if let Err(needs) = self.granted(stem, &plugin)
-            && let Some(builds) = self.shelf.builds.get_mut(stem)
+            && let Some(builds) = self.plugins.builds.get_mut(stem)
             && !runs
             && builds.get(digest).is_some_and(|build| matches!(build.standing, Standing::Trial | Standing::Good))
         {
@@ -128,14 +128,14 @@ impl Supervisor {
         }
         let asks = Asks::of(plugin.description(), self.engine.limits());
         let granted = plugin.granted(&asks.resources.max(self.configuration.config.plugins.grant(stem).resources));
-        self.shelf.loaded.insert(plugin.digest(), granted);
+        self.plugins.loaded.insert(plugin.digest(), granted);
     }
 
     /// Whether a build may have what it asks for; otherwise what it needs, in words.
     fn granted(&self, stem: &str, plugin: &Plugin) -> Result<(), String> {
         let asks = |plugin: &Plugin| Asks::of(plugin.description(), self.engine.limits());
-        let before = self.shelf.builds.get(stem).and_then(Builds::target).filter(|before| *before != plugin.digest());
-        let before = before.and_then(|before| self.shelf.loaded.get(&before)).map(asks);
+        let before = self.plugins.builds.get(stem).and_then(Builds::target).filter(|before| *before != plugin.digest());
+        let before = before.and_then(|before| self.plugins.loaded.get(&before)).map(asks);
         let grant = self.configuration.config.plugins.grant(stem);
         grants::decide(self.configuration.config.plugins.policy, &asks(plugin), before.as_ref(), &grant)
             .map_err(|needs| needs.words(stem, &grant))
@@ -143,25 +143,25 @@ impl Supervisor {
 
     /// Compares what the file holds with what runs, where both are known. What is found comes as [`Done::Judged`].
     pub(super) fn judge(&mut self, stem: &str) {
-        let Some(digest) = self.shelf.builds.get(stem).and_then(Builds::to_judge) else { return };
-        let Some(plugin) = self.shelf.loaded.get(&digest).cloned() else { return };
-        let before = self.shelf.builds.get(stem).and_then(Builds::target);
+        let Some(digest) = self.plugins.builds.get(stem).and_then(Builds::to_judge) else { return };
+        let Some(plugin) = self.plugins.loaded.get(&digest).cloned() else { return };
+        let before = self.plugins.builds.get(stem).and_then(Builds::target);
         if before.is_some() && self.target(stem).is_none() {
             // What it is to be compared with is being loaded.
             return;
         }
         if let Err(needs) = self.granted(stem, &plugin) {
             tracing::error!(plugin = stem, build = digest.short(), needs, "build not taken");
-            if let Some(builds) = self.shelf.builds.get_mut(stem) {
+            if let Some(builds) = self.plugins.builds.get_mut(stem) {
                 builds.handle_judged(digest, Standing::NeedsGrant, &needs, wall_clock());
             }
             return;
         }
         // What was granted may be more than when it was loaded.
         self.keep_loaded(stem, plugin);
-        let Some(plugin) = self.shelf.loaded.get(&digest).cloned() else { return };
+        let Some(plugin) = self.plugins.loaded.get(&digest).cloned() else { return };
         let running = self.providers.running.iter().filter(|(_, provider)| provider.config().plugin == stem);
-        if self.shelf.builds.get(stem).and_then(Builds::pinned) == Some(digest) {
+        if self.plugins.builds.get(stem).and_then(Builds::pinned) == Some(digest) {
             // Somebody wants it as it is.
             self.accept(stem, digest, "the operator wants it");
             return;
@@ -200,7 +200,7 @@ impl Supervisor {
     }
 
     pub(super) async fn judged(&mut self, stem: &str, digest: Digest, standing: Standing, reason: &str) {
-        let Some(builds) = self.shelf.builds.get_mut(stem) else { return };
+        let Some(builds) = self.plugins.builds.get_mut(stem) else { return };
         // Something may have been said of it meanwhile.
         if !builds.get(digest).is_some_and(|build| build.standing == Standing::New) {
             return;
@@ -230,7 +230,7 @@ impl Supervisor {
     fn accept(&mut self, stem: &str, digest: Digest, differences: &str) {
         let pins = self.configuration.config.plugins.provenance.require == Require::Pin
             && self.configuration.config.plugins.sha256(stem).is_none();
-        let Some(builds) = self.shelf.builds.get_mut(stem) else { return };
+        let Some(builds) = self.plugins.builds.get_mut(stem) else { return };
         builds.handle_judged(digest, Standing::Trial, differences, wall_clock());
         if pins && builds.pinned().is_none() {
             tracing::info!(plugin = stem, build = digest.short(), "pinned: it is the first of its name");
@@ -241,8 +241,8 @@ impl Supervisor {
 
     /// The build of a plugin that is to run, if it is loaded; it is being loaded when it is not.
     pub(super) fn target(&mut self, stem: &str) -> Option<Plugin> {
-        let digest = self.shelf.builds.get(stem)?.target()?;
-        if let Some(plugin) = self.shelf.loaded.get(&digest) {
+        let digest = self.plugins.builds.get(stem)?.target()?;
+        if let Some(plugin) = self.plugins.loaded.get(&digest) {
             return Some(plugin.clone());
         }
         self.loader.push_kept(stem, digest);
@@ -255,7 +255,7 @@ impl Supervisor {
         let mut dying: Vec<(String, String)> = Vec::new();
         let mut changed = false;
         for (name, provider) in &self.providers.running {
-            let Some(builds) = self.shelf.builds.get_mut(&provider.config().plugin) else { continue };
+            let Some(builds) = self.plugins.builds.get_mut(&provider.config().plugin) else { continue };
             let digest = provider.plugin().digest();
             builds.add_faults(digest, provider.faults().take_new());
             dying.extend(provider.faults().quarantine().map(|why| (name.clone(), why)));
@@ -276,7 +276,7 @@ impl Supervisor {
             let died_of = provider.faults().kept();
             let lives = |other: &&Provider| other.plugin().digest() == digest && other.faults().quarantine().is_none();
             let others = self.providers.running.values().any(|other| lives(&other));
-            let Some(builds) = self.shelf.builds.get_mut(&config.plugin) else { continue };
+            let Some(builds) = self.plugins.builds.get_mut(&config.plugin) else { continue };
             if others && !builds.has_another(digest) {
                 let why = format!("quarantined: {why}");
                 self.stop_one(&name, &why).await;
@@ -284,10 +284,10 @@ impl Supervisor {
             } else if builds.get(digest).is_some_and(|build| build.standing != Standing::Quarantined) {
                 tracing::error!(provider = name, build = digest.short(), why, "build quarantined");
                 builds.handle_quarantine(digest, &why, wall_clock());
-                if let Err(error) = self.shelf.registry.keep_faults(digest, &died_of) {
+                if let Err(error) = self.plugins.registry.keep_faults(digest, &died_of) {
                     tracing::warn!(provider = name, %error, "what it died of is not written down");
                 }
-                self.shelf.died_of.insert(digest, died_of.into_iter().filter_map(|fault| fault.input).collect());
+                self.plugins.died_of.insert(digest, died_of.into_iter().filter_map(|fault| fault.input).collect());
             }
         }
         changed
@@ -295,14 +295,14 @@ impl Supervisor {
 
     /// Gives quarantined builds whose time has come another chance, if they survive what they died of.
     pub(super) fn retry_quarantined(&mut self) {
-        let due = self.shelf.builds.iter().find_map(|(stem, builds)| Some((stem.clone(), builds.due(wall_clock())?)));
+        let due = self.plugins.builds.iter().find_map(|(stem, builds)| Some((stem.clone(), builds.due(wall_clock())?)));
         let Some((stem, digest)) = due.filter(|_| !self.loader.is_busy()) else { return };
-        let Some(plugin) = self.shelf.loaded.get(&digest).cloned() else {
+        let Some(plugin) = self.plugins.loaded.get(&digest).cloned() else {
             return self.loader.push(Load::Kept(stem, digest));
         };
-        let inputs = match self.shelf.died_of.get(&digest) {
+        let inputs = match self.plugins.died_of.get(&digest) {
             Some(inputs) => inputs.clone(),
-            None => self.shelf.registry.kept_faults(digest).unwrap_or_else(|error| {
+            None => self.plugins.registry.kept_faults(digest).unwrap_or_else(|error| {
                 tracing::warn!(plugin = stem, build = digest.short(), error, "what it died of cannot be read");
                 Vec::new()
             }),
@@ -318,7 +318,7 @@ impl Supervisor {
     }
 
     pub(super) async fn retried(&mut self, stem: &str, digest: Digest, died: Option<String>) {
-        let Some(builds) = self.shelf.builds.get_mut(stem) else { return };
+        let Some(builds) = self.plugins.builds.get_mut(stem) else { return };
         if !builds.get(digest).is_some_and(|build| build.standing == Standing::Quarantined) {
             return;
         }
@@ -345,7 +345,7 @@ impl Supervisor {
         let now = wall_clock();
         let unknown = || format!("no plugin {stem} is known");
         // Not done before it is known that it can be.
-        let mut after = self.shelf.builds.get(stem).ok_or_else(unknown)?.clone();
+        let mut after = self.plugins.builds.get(stem).ok_or_else(unknown)?.clone();
         let digest = match &what {
             BuildCommand::Release(digits) => after.release(digits.as_deref(), now),
             BuildCommand::Rollback => after.rollback(now),
@@ -357,16 +357,16 @@ impl Supervisor {
         };
         let digest = digest.map_err(|unmet| unmet.to_string())?;
         let lies_there = after.file() == Some(digest);
-        let kept = self.shelf.registry.kept(digest, self.engine.limits().max_file_bytes as u64);
-        match self.shelf.loaded.get(&digest) {
+        let kept = self.plugins.registry.kept(digest, self.engine.limits().max_file_bytes as u64);
+        match self.plugins.loaded.get(&digest) {
             Some(plugin) => self.granted(stem, plugin)?,
             None if matches!(kept, Ok(Some(_))) => {}
             // It was not trusted: now it is.
             None if lies_there => self.loader.push(Load::File(stem.to_owned())),
             None => return Err(format!("the file of build {} is not kept: put it into plugins_dir", digest.short())),
         }
-        self.shelf.builds.insert(stem.to_owned(), after);
-        self.shelf.died_of.remove(&digest);
+        self.plugins.builds.insert(stem.to_owned(), after);
+        self.plugins.died_of.remove(&digest);
         self.providers.refused.retain(|_, refused| refused.digest != digest);
         tracing::info!(plugin = stem, build = digest.short(), command = ?what, "told by the operator");
         self.judge(stem);

@@ -63,9 +63,10 @@ impl Loader {
 
     /// As [`Loader::push`] for a kept build, once.
     pub(super) fn push_kept(&mut self, stem: &str, digest: Digest) {
-        if self.kept != Some(digest) {
+        let load = Load::Kept(stem.to_owned(), digest);
+        if self.kept != Some(digest) && !self.waiting.contains(&load) {
             self.kept = Some(digest);
-            self.push(Load::Kept(stem.to_owned(), digest));
+            self.waiting.push_back(load);
         }
     }
 

@@ -24,9 +24,9 @@ use crate::transport::OriginLimits;
 
 mod configuration;
 mod loader;
+mod plugins;
 mod providers;
 mod reloads;
-mod shelf;
 
 mod builds;
 mod publish;
@@ -35,9 +35,9 @@ mod replace;
 use self::configuration::Configuration;
 pub(crate) use self::configuration::config_listing;
 use self::loader::{Done, Load, Loader};
+use self::plugins::Plugins;
 use self::providers::Providers;
 use self::reloads::Reloads;
-use self::shelf::Shelf;
 
 /// Between two looks at the files. A file counts when two looks agree, so it is seen within half a second.
 const SCAN_INTERVAL: Duration = Duration::from_millis(250);
@@ -56,7 +56,7 @@ pub(crate) struct Supervisor {
     engine: Arc<Engine>,
     origins: Arc<OriginLimits>,
     configuration: Configuration,
-    shelf: Shelf,
+    plugins: Plugins,
     /// What lies in `plugins_dir`, and how often it was looked at.
     planner: Planner,
     looks: u32,
@@ -85,7 +85,7 @@ impl Supervisor {
             engine: Arc::new(engine),
             origins: Arc::default(),
             configuration: Configuration::new(loaded, config_path, config_planner),
-            shelf: Shelf::new(registry),
+            plugins: Plugins::new(registry),
             planner: Planner::new(),
             looks: 0,
             loader: Loader::default(),
@@ -132,7 +132,7 @@ impl Supervisor {
             }
             self.load_next();
             self.finish_reloads();
-            self.shelf.save(self.providers.digests());
+            self.plugins.save(self.providers.digests());
             // A file counts at the second look.
             if self.looks >= 2 && self.loader.is_idle() {
                 self.status.set_settled();
@@ -157,11 +157,11 @@ impl Supervisor {
 
     /// Applies what is configured now.
     async fn config_changed(&mut self) {
-        for builds in self.shelf.builds.values_mut() {
+        for builds in self.plugins.builds.values_mut() {
             builds.handle_config_changed(wall_clock());
         }
         self.providers.wanted = self.wanted();
-        for stem in self.shelf.files.clone() {
+        for stem in self.plugins.files.clone() {
             self.judge(&stem);
         }
         self.reconcile().await;
@@ -175,7 +175,7 @@ impl Supervisor {
     /// Reads the main configuration and the grants; what was refused may be allowed then, and the other way round.
     fn read_config(&mut self) {
         if self.configuration.read(&self.status) {
-            for stem in &self.shelf.files {
+            for stem in &self.plugins.files {
                 self.loader.push(Load::File(stem.clone()));
             }
         }
@@ -183,12 +183,16 @@ impl Supervisor {
 
     fn finish_reloads(&mut self) {
         let heirs = &self.providers.heirs;
-        for report in self.reloads.finish(|name| heirs.contains_key(name), !self.loader.is_idle()) {
+        for (report, done) in self.reloads.finish(|name| heirs.contains_key(name), !self.loader.is_idle()) {
             for (provider, applied) in &report.providers {
                 let (word, why) = applied.words();
                 tracing::info!(provider, result = word, why, "reloaded");
             }
-            self.status.set_config(ConfigStatus { last_reload: Some(report), ..self.status.config() });
+            self.status.set_config(ConfigStatus { last_reload: Some(report.clone()), ..self.status.config() });
+            if let Some(done) = done {
+                // Perhaps nobody waits any more: it is in the status.
+                let _ = done.send(report);
+            }
         }
     }
 
@@ -264,7 +268,7 @@ impl Supervisor {
         changed |= self.look_at_trials();
         changed |= self.has_due_retries();
         while self.providers.leaving.try_join_next().is_some() {}
-        let leaves = |stem: &String| !self.shelf.files.contains(stem) && !self.has_fresh_values(stem);
+        let leaves = |stem: &String| !self.plugins.files.contains(stem) && !self.has_fresh_values(stem);
         if configured {
             self.reloads.begin(None);
             self.config_changed().await;
@@ -284,13 +288,13 @@ impl Supervisor {
         let gone = matches!(change, Change::Unload(_));
         let needs = match (is_plugin, gone) {
             (true, false) => {
-                self.shelf.files.insert(stem.to_owned());
+                self.plugins.files.insert(stem.to_owned());
                 self.loader.push(Load::File(stem.to_owned()));
                 false
             }
             (true, true) => {
                 tracing::info!(plugin = stem, "plugin file removed");
-                self.shelf.forget_file(stem);
+                self.plugins.forget_file(stem);
                 self.loader.forget(stem);
                 self.status.set_plugin(stem, None);
                 true
@@ -325,10 +329,10 @@ impl Supervisor {
             };
             let configured = |stem: &String| !known.contains(stem) && bad(stem);
             let there = self
-                .shelf
+                .plugins
                 .files
                 .iter()
-                .filter(|stem| self.shelf.builds.get(*stem).is_some_and(|builds| builds.file().is_some()));
+                .filter(|stem| self.plugins.builds.get(*stem).is_some_and(|builds| builds.file().is_some()));
             let all = there.chain(left).filter(|stem| !used.contains(*stem) && !configured(stem));
             self.autostarted = all.cloned().collect();
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Supervisor;
-use super::shelf::words;
+use super::plugins::words;
 use crate::logic::builds::{Build, Builds};
 use crate::status::{BuildInfo, LoadedPlugin, PluginStatus, ProviderState};
 use crate::store::wall_clock;
@@ -15,14 +15,14 @@ impl Supervisor {
             let uses = self.providers.running.iter().filter(|(_, provider)| provider.config().plugin == stem);
             uses.map(|(name, _)| name.clone()).collect::<Vec<_>>()
         };
-        let there = |stem: &&String| self.shelf.files.contains(*stem);
+        let there = |stem: &&String| self.plugins.files.contains(*stem);
         let stems: BTreeSet<&String> =
-            self.shelf.builds.keys().chain(self.shelf.file_errors.keys()).filter(there).collect();
+            self.plugins.builds.keys().chain(self.plugins.file_errors.keys()).filter(there).collect();
         let known: BTreeMap<String, PluginStatus> = self.status.plugins().into_iter().collect();
         for stem in stems {
-            let builds = self.shelf.builds.get(stem);
+            let builds = self.plugins.builds.get(stem);
             let shown = builds.and_then(|builds| builds.target().or(builds.file()));
-            let loaded = shown.and_then(|digest| self.shelf.loaded.get(&digest)).map(|plugin| {
+            let loaded = shown.and_then(|digest| self.plugins.loaded.get(&digest)).map(|plugin| {
                 let digest = plugin.digest().to_string();
                 let since = known.get(stem).and_then(|known| known.loaded.as_ref());
                 let loaded_at = since.filter(|loaded| loaded.digest == digest).map(|loaded| loaded.loaded_at);
@@ -39,7 +39,7 @@ impl Supervisor {
                 }
             });
             let against = builds.and_then(Builds::against).map(words);
-            let error: Vec<String> = self.shelf.file_errors.get(stem).cloned().into_iter().chain(against).collect();
+            let error: Vec<String> = self.plugins.file_errors.get(stem).cloned().into_iter().chain(against).collect();
             let info = |build: &Build| BuildInfo {
                 digest: build.digest.to_string(),
                 version: build.version.clone(),
@@ -68,9 +68,9 @@ impl Supervisor {
             }
             let file = self.configuration.config.plugins_dir.join(format!("{}.wasm", info.plugin));
             let loading = !self.loader.is_idle();
-            let reason = match self.shelf.against(&info.plugin) {
+            let reason = match self.plugins.against(&info.plugin) {
                 Some(error) => format!("{}: {error}", file.display()),
-                None if loading && self.shelf.files.contains(&info.plugin) => {
+                None if loading && self.plugins.files.contains(&info.plugin) => {
                     format!("{} is being loaded", file.display())
                 }
                 None => format!("{} is not there", file.display()),

@@ -50,20 +50,17 @@ impl Reloads {
         }
     }
 
-    /// Takes out those of which everything is known, tells who waited, and gives their reports. `is_replaced`: whether a
+    /// Takes out those of which everything is known: their reports, and who waits for each. `is_replaced`: whether a
     /// provider is still being replaced; `judging`: whether a build is still being loaded or judged.
-    pub(super) fn finish(&mut self, is_replaced: impl Fn(&str) -> bool, judging: bool) -> Vec<ReloadReport> {
+    pub(super) fn finish(
+        &mut self,
+        is_replaced: impl Fn(&str) -> bool,
+        judging: bool,
+    ) -> Vec<(ReloadReport, Option<oneshot::Sender<ReloadReport>>)> {
         let finished = self.0.extract_if(.., |reload| {
             reload.open.retain(|name| is_replaced(name));
             reload.open.is_empty() && !judging
         });
-        let tell = |Reload { report, done, .. }: Reload| {
-            if let Some(done) = done {
-                // Nobody may wait any more: it is in the status as well.
-                let _ = done.send(report.clone());
-            }
-            report
-        };
-        finished.map(tell).collect()
+        finished.map(|Reload { report, done, .. }| (report, done)).collect()
     }
 }

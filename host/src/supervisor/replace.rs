@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::Supervisor;
+use super::plugins::words;
 use super::providers::{Heir, Refused, Trial};
-use super::shelf::words;
 use crate::config::ProviderConfig;
 use crate::contract::codec::OpenCodec;
 use crate::contract::digest::Digest;
@@ -44,8 +44,9 @@ impl Supervisor {
         self.providers.refused.retain(|name, _| self.providers.wanted.contains_key(name));
         for status in self.status.providers() {
             if !self.providers.wanted.contains_key(&*status.name) {
-                self.status.remove_provider(&status.name);
+                // The values first: a reader of metrics in between would make gauges of them that nobody forgets.
                 self.store.remove(&status.name);
+                self.status.remove_provider(&status.name);
             }
         }
         for (name, config) in self.providers.wanted.clone() {
@@ -70,7 +71,7 @@ impl Supervisor {
             info.enabled = config.enabled;
             info.plugin.clone_from(&config.plugin);
         });
-        let wanted = self.shelf.builds.get(&config.plugin).and_then(Builds::target);
+        let wanted = self.plugins.builds.get(&config.plugin).and_then(Builds::target);
         let plugin = if config.enabled { self.target(&config.plugin) } else { None };
         let Some(plugin) = plugin else {
             if config.enabled && wanted.is_some() && self.providers.running.contains_key(name) {
@@ -82,7 +83,7 @@ impl Supervisor {
             } else {
                 (ProviderState::Disabled, "disabled in the configuration")
             };
-            let against = self.shelf.builds.get(&config.plugin).and_then(Builds::against).map(words);
+            let against = self.plugins.builds.get(&config.plugin).and_then(Builds::against).map(words);
             let reason = against.filter(|_| config.enabled).unwrap_or_else(|| reason.to_owned());
             self.stop_one(name, &reason).await;
             status.update(|info| {
@@ -135,7 +136,7 @@ impl Supervisor {
 
     /// What is said of a running provider whose plugin's file holds a build that does not run.
     fn held_back(&self, stem: &str) -> String {
-        let against = self.shelf.builds.get(stem).and_then(Builds::against);
+        let against = self.plugins.builds.get(stem).and_then(Builds::against);
         let against = against.filter(|build| !matches!(build.standing, Standing::Trial | Standing::Good));
         against.map(|build| format!("a change was refused: {}", words(build))).unwrap_or_default()
     }
@@ -145,8 +146,8 @@ impl Supervisor {
         if let Err(reason) = probe(name, &plugin, &config).await {
             return self.refused_now(name, &plugin, config, &reason);
         }
-        let (slots, status) = (self.store.provider(name), self.status.detached(name));
-        let made = Provider::new(plugin.clone(), config.clone(), slots, status, self.origins.clone());
+        let status = self.status.detached(name);
+        let made = Provider::new(plugin.clone(), config.clone(), &self.store, status, self.origins.clone());
         let mut provider = match made {
             Ok(provider) => provider,
             Err(reason) => return self.refused_now(name, &plugin, config, &reason),
@@ -207,7 +208,7 @@ impl Supervisor {
             info.plugin_digest = digest.to_string();
         });
         let stem = &provider.config().plugin;
-        let on_trial = self.shelf.builds.get(stem).and_then(|builds| builds.get(digest));
+        let on_trial = self.plugins.builds.get(stem).and_then(|builds| builds.get(digest));
         if on_trial.is_some_and(|build| build.standing == Standing::Trial) {
             let fresh = if before.is_some() { provider.fresh_ids() } else { 0 };
             let probation =
@@ -325,7 +326,7 @@ impl Supervisor {
         self.give_up(name, why).await;
         let runs = self.providers.running.get(name).map(|old| old.plugin().digest());
         if runs.is_some_and(|runs| runs != digest)
-            && let Some(builds) = self.shelf.builds.get_mut(&config.plugin)
+            && let Some(builds) = self.plugins.builds.get_mut(&config.plugin)
             && builds.pinned() != Some(digest)
         {
             let why = format!("refused by provider {name}: {why}");
@@ -364,7 +365,7 @@ impl Supervisor {
             let Some(stem) = self.providers.running.get(&name).map(|provider| provider.config().plugin.clone()) else {
                 continue;
             };
-            let Some(builds) = self.shelf.builds.get_mut(&stem) else { continue };
+            let Some(builds) = self.plugins.builds.get_mut(&stem) else { continue };
             match failed {
                 None if !still.contains(&digest) => {
                     builds.handle_proven(digest, wall_clock());

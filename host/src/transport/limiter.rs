@@ -16,7 +16,7 @@ use crate::logic::rate_limit::{RateLimit, reserve_all};
 /// first to name an origin's bucket makes it, and whoever uses the origin afterwards keeps to it, whatever its own
 /// plugin describes. An origin that told one of them to wait is left alone by all.
 ///
-/// Every provider's thread writes here, so an origin is locked by itself: who books at one waits for nobody at another.
+/// Every provider's thread writes here, so the map is locked in parts: who books at one origin seldom waits for another.
 #[derive(Debug, Default)]
 pub struct OriginLimits {
     by_origin: DashMap<Origin, OriginLimit>,

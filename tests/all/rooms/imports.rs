@@ -39,7 +39,11 @@ impl Files {
         let modules: BTreeSet<String> = texts.keys().cloned().collect();
         let read = |(module, (path, text)): (String, (PathBuf, String))| {
             let code = code(&text);
-            let paths = paths(&code);
+            let below = |path: &str| {
+                let first = path.split("::").next().unwrap_or_default();
+                first == "self" || modules.contains(&child(&module, first))
+            };
+            let paths = paths(&code, below);
             let used = |path: &String| Some((resolve(&module, path, &modules)?, path.clone()));
             let uses = paths.iter().filter_map(used).filter(|(used, _)| *used != module).collect();
             let crates = paths.iter().filter_map(|path| path.split("::").next()).map(str::to_owned).collect();
@@ -65,24 +69,23 @@ fn tests_of(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Without comments, string literals, and the tests at the foot.
+/// Without string literals, comments, and the tests at the foot.
 fn code(text: &str) -> String {
     let inline =
         |at: &usize| text[*at..].lines().nth(1).is_some_and(|line| line.starts_with("mod ") && line.ends_with('{'));
     let end = text.match_indices("#[cfg(test)]").map(|(at, _)| at).find(inline).unwrap_or(text.len());
     // Who may see something is no use of anything: `pub(in crate::a)`.
-    let text = text[..end].replace("(in crate::", "(");
-    let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
-    lines.map(|line| line.split('"').step_by(2).collect::<Vec<_>>().join("\"\"")).collect::<Vec<_>>().join("\n")
+    let text = text[..end].replace("(in crate::", "(").replace("'\"'", "' '").replace("\\\"", "");
+    let lines = text.lines().map(|line| line.split('"').step_by(2).collect::<Vec<_>>().join("\"\""));
+    lines.map(|line| line.split("//").next().unwrap_or_default().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
-/// Every path of two names and more: of `use` with its groups taken apart, and in the code itself. What is only shown
-/// to others (`pub use`) is not used.
-fn paths(code: &str) -> BTreeSet<String> {
+/// Every path of two names and more: of `use` with its groups taken apart, of `extern crate`, and in the code itself.
+/// What a module only shows of the modules below it (`pub use self::a`) is not used; what it shows of others is.
+fn paths(code: &str, is_below: impl Fn(&str) -> bool) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut rest = String::new();
-    let mut statements = code.split_inclusive(';');
-    for statement in &mut statements {
+    for statement in code.split_inclusive(';') {
         let start = statement.rfind("use ").filter(|at| {
             let before = &statement[..*at];
             before.ends_with(['\n', ' ']) || before.is_empty()
@@ -90,14 +93,17 @@ fn paths(code: &str) -> BTreeSet<String> {
         match start {
             Some(at) if !statement[at..].contains(['(', '=']) => {
                 let line = statement[..at].rsplit('\n').next().unwrap_or_default();
-                if !line.contains("pub") {
-                    let text: String = statement[at + 4..].trim_end_matches(';').split_whitespace().collect();
-                    expand("", &text, &mut found);
-                }
+                let mut all = BTreeSet::new();
+                expand("", statement[at + 4..].trim_end_matches(';'), &mut all);
+                let shown = line.contains("pub");
+                found.extend(all.into_iter().filter(|path| !(shown && is_below(path))));
                 rest.push_str(&statement[..at]);
             }
             _ => rest.push_str(statement),
         }
+    }
+    for krate in rest.split("extern crate ").skip(1) {
+        found.extend(krate.split([' ', ';']).next().map(|name| format!("{name}::")));
     }
     let is_name = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     for path in rest.split(|c| !is_name(c)) {
@@ -109,19 +115,22 @@ fn paths(code: &str) -> BTreeSet<String> {
 }
 
 /// `a::{b, c::{d, e}}` as `a::b`, `a::c::d`, `a::c::e`.
+/// A new name (`as d`) changes nothing.
 fn expand(prefix: &str, text: &str, found: &mut BTreeSet<String>) {
     let Some((head, group)) = text.split_once('{') else {
-        found.insert(format!("{prefix}{text}"));
+        let path = text.trim().split(" as ").next().unwrap_or_default();
+        found.insert(format!("{prefix}{path}").trim_start_matches("::").to_owned());
         return;
     };
-    let group = group.strip_suffix('}').unwrap_or(group);
+    let head = head.trim();
+    let group = group.trim_end().strip_suffix('}').unwrap_or(group);
     let (mut depth, mut start) = (0, 0);
     for (at, c) in group.char_indices().chain([(group.len(), ',')]) {
         match c {
             '{' => depth += 1,
             '}' => depth -= 1,
             ',' if depth == 0 => {
-                if at > start {
+                if !group[start..at].trim().is_empty() {
                     expand(&format!("{prefix}{head}"), &group[start..at], found);
                 }
                 start = at + 1;
@@ -151,4 +160,31 @@ fn resolve(module: &str, path: &str, modules: &BTreeSet<String>) -> Option<Strin
     }
     let all: Vec<&str> = from.into_iter().chain(names.into_iter().skip(1)).collect();
     (1..=all.len()).rev().map(|count| all[..count].join("::")).find(|name| modules.contains(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a file `a::b`, with a module `a::b::c` below it, names.
+    #[track_caller]
+    fn check(text: &str, expected: &[&str]) {
+        let found = paths(&code(text), |path| path.starts_with("self::") || path.starts_with("c::"));
+        assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), expected, "{text}");
+    }
+
+    #[test]
+    fn every_way_to_name_something_is_seen() {
+        check("use crate::x::{self, y};\n", &["crate::x::self", "crate::x::y"]);
+        check("use crate::{\n    x::{Y, z},\n    w,\n};\n", &["crate::w", "crate::x::Y", "crate::x::z"]);
+        check("use crate::x as t;\n", &["crate::x"]);
+        check("use ::reqwest::Client as C;\n", &["reqwest::Client"]);
+        check("pub(crate) use crate::x::Y;\n", &["crate::x::Y"]);
+        check("pub use self::c::Y;\npub use c::Z;\n", &[]);
+        check("extern crate reqwest;\n", &["reqwest::"]);
+        check("fn f() { g(\"https://x\", crate::x::f()) }\n", &["crate::x::f"]);
+        check("let c = '\"'; crate::x::f(); // crate::y::f()\n", &["crate::x::f"]);
+        check("pub(in crate::x) fn f() {}\n", &[]);
+        check("#[cfg(test)]\nmod tests {\n    use crate::x;\n}\n", &[]);
+    }
 }

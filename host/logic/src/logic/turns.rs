@@ -20,7 +20,7 @@ pub struct Turns {
     asked: BTreeMap<Place, u64>,
 }
 
-/// An id, and the how-manieth request of the plan that names it.
+/// An id, and which request of the plan names it, counted from 0.
 type Place = (Key, u32);
 
 /// How many polls it takes to send each of so many requests once.

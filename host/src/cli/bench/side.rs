@@ -75,14 +75,14 @@ impl Side {
         per_connection: usize,
         reader: Reader,
     ) -> anyhow::Result<Self> {
-        let (slots, status) = (Store::default().provider("bench"), Status::default().detached("bench"));
+        let status = Status::default().detached("bench");
         let watch = Arc::<Watch>::default();
         let config = config(plugin, origin, ids, per_connection)?;
         // Limits of its own: the venue is none that could mind.
         let origins = Arc::<OriginLimits>::default();
         let open = |plugin| Open { plugin, reader, watch: watch.clone() };
-        let provider =
-            Provider::with_codec(plugin.clone(), config, slots, status, origins, open).map_err(Error::msg)?;
+        let provider = Provider::with_codec(plugin.clone(), config, &Store::default(), status, origins, open)
+            .map_err(Error::msg)?;
         let mut side = Self { provider, watch, reader };
         side.provider.run().map_err(Error::msg)?;
         side.settle(ids.len())?;

@@ -102,7 +102,8 @@ impl Asking {
         self.pending.remove(&key).is_some() | self.given_up.remove(&key)
     }
 
-    /// The keys that are to be asked for again in one message of at most `most`, and the how manieth time it is.
+    /// The keys that are to be asked for again in one message of at most `most`, and how many times they will have been asked for
+    /// then.
     /// `answered`: how many keys of this connection have their answer.
     pub(super) fn next(&self, now: Instant, most: usize, answered: usize) -> Option<(Vec<Key>, u32)> {
         let is_due = |pending: &Pending| pending.due.is_some_and(|due| due <= now);

@@ -10,7 +10,7 @@ use crate::logic::builds::{Build, Builds, Standing};
 use crate::plugin::Plugin;
 
 /// All of it, by the name of the plugin's file or by the digest of a build.
-pub(super) struct Shelf {
+pub(super) struct Plugins {
     /// The plugin files that lie there, good or not.
     pub(super) files: BTreeSet<String>,
     /// Why the file that lies there now was not loaded.
@@ -27,7 +27,7 @@ pub(super) struct Shelf {
     pub(super) died_of: BTreeMap<Digest, Vec<Input>>,
 }
 
-impl Shelf {
+impl Plugins {
     /// As it was remembered. Which files lie there is not known yet.
     pub(super) fn new(registry: Registry) -> Self {
         let builds = registry.load().unwrap_or_else(|error| {
