@@ -2,7 +2,7 @@
 //! last, redirects followed by hand, the body read to a cap. When to ask, and what an answer means, is decided elsewhere.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, LOCATION};
@@ -18,7 +18,9 @@ use super::places::{Places, trouble};
 use crate::access::proxy::Proxy;
 use crate::access::secret::{MissingSecret, Secrets};
 use crate::contract::codec::{Method, Request, Response};
+use crate::contract::header::is_hosts_own;
 use crate::contract::origin::{Admitted, Forbidden, Grants, Origin, is_public};
+use crate::logic::retry_after;
 
 const MAX_REDIRECTS: usize = 5;
 
@@ -33,6 +35,8 @@ pub(super) enum FetchError {
     Secret(#[from] MissingSecret),
     #[error("header {0:?} has a name or a value that HTTP does not allow")]
     Header(String),
+    #[error("header {0:?} is written by the host: a plugin may not set it")]
+    HostsOwnHeader(String),
     #[error("{origin} asked for no requests for another {} s", .left.as_secs_f64().ceil())]
     Paused { origin: Origin, left: Duration },
     #[error("redirected more than {MAX_REDIRECTS} times")]
@@ -54,7 +58,7 @@ impl FetchError {
             Self::Data(_) => "data-url",
             Self::Forbidden(_) => "forbidden",
             Self::Secret(_) => "secret",
-            Self::Header(_) => "header",
+            Self::Header(_) | Self::HostsOwnHeader(_) => "header",
             Self::Paused { .. } => "paused",
             Self::Redirects => "redirects",
             Self::Timeout(_) => "timeout",
@@ -209,7 +213,11 @@ impl HttpClient {
             if !same_origin && (Secrets::named_in(value) || name.eq_ignore_ascii_case("authorization")) {
                 continue;
             }
-            let bad = || FetchError::Header(name.chars().take(80).collect());
+            let shown = || name.chars().take(80).collect();
+            if is_hosts_own(name) {
+                return Err(FetchError::HostsOwnHeader(shown()));
+            }
+            let bad = || FetchError::Header(shown());
             let mut filled = HeaderValue::from_str(&self.secrets.fill(value)?).map_err(|_| bad())?;
             filled.set_sensitive(Secrets::named_in(value));
             headers.append(HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?, filled);
@@ -280,14 +288,23 @@ pub(super) fn is_busy(status: u16) -> bool {
     matches!(status, 418 | 429 | 503)
 }
 
-/// `Retry-After` in both of its forms: seconds, or a date.
+/// `Retry-After` in whatever form: seconds as [`retry_after::read`] takes them, or a date. Of several the longest counts.
 pub(super) fn retry_after(headers: &[(String, String)]) -> Option<Duration> {
-    let (_, value) = headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("retry-after"))?;
-    if let Ok(seconds) = value.trim().parse::<u64>() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(value.trim()).ok()?;
-    Some(date.duration_since(std::time::SystemTime::now()).unwrap_or_default())
+    static TOLD: Once = Once::new();
+    let said = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
+    let wait = |(_, value): &(String, String)| {
+        let date = || {
+            let date = httpdate::parse_http_date(value.trim()).ok()?;
+            Some(date.duration_since(std::time::SystemTime::now()).unwrap_or_default())
+        };
+        let wait = retry_after::read(value).or_else(date);
+        if wait.is_none() {
+            let value: String = value.chars().take(80).collect();
+            TOLD.call_once(|| tracing::warn!(?value, "a Retry-After that cannot be read; said once"));
+        }
+        wait
+    };
+    said.filter_map(wait).max()
 }
 
 /// Decides on a URL as the plugin wrote it, at one of the places that serve it, then puts its secrets in; they must not
@@ -342,11 +359,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_comes_in_two_forms() {
+    fn retry_after_comes_in_many_forms() {
         let of = |value: &str| retry_after(&[("Retry-After".to_owned(), value.to_owned())]);
         assert_eq!(of("120"), Some(Duration::from_secs(120)));
         assert_eq!(of(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(of("299.997"), Some(Duration::from_secs(300)));
+        assert_eq!(of("300, 300"), Some(Duration::from_secs(300)));
         assert_eq!(of("soon"), None);
+        let twice = ["7", "30"].map(|value| ("retry-after".to_owned(), value.to_owned()));
+        assert_eq!(retry_after(&twice), Some(Duration::from_secs(30)));
         assert_eq!(of("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::ZERO));
         let later = httpdate::fmt_http_date(std::time::SystemTime::now() + Duration::from_secs(100));
         assert!(of(&later).is_some_and(|wait| wait > Duration::from_secs(90) && wait <= Duration::from_secs(100)));

@@ -7,5 +7,6 @@ pub mod observation;
 pub mod codec;
 pub mod description;
 pub mod digest;
+pub mod header;
 pub mod limits;
 pub mod origin;

@@ -25,6 +25,7 @@ pub mod backoff;
 pub mod clock;
 pub mod endpoints;
 pub mod rate_limit;
+pub mod retry_after;
 pub mod rotation;
 pub mod schedule;
 pub mod shadow;

@@ -23,6 +23,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_with_confi
 use super::end::End;
 use crate::access::secret::Secrets;
 use crate::contract::codec::{Endpoint, Frame};
+use crate::contract::header::is_hosts_own;
 use crate::contract::limits::DialLimits;
 use crate::contract::origin::Admitted;
 use crate::transport::http::retry_after;
@@ -86,6 +87,9 @@ fn request(admitted: &Admitted, endpoint: &Endpoint, secrets: &Secrets) -> Resul
     let headers = request.headers_mut();
     for (name, value) in &endpoint.headers {
         let shown: String = name.chars().take(80).collect();
+        if is_hosts_own(name) {
+            return Err(bad(format!("header {shown:?} is written by the host: a plugin may not set it")));
+        }
         let filled = secrets.fill(value).map_err(|e| bad(e.to_string()))?;
         let name = HeaderName::from_bytes(name.as_bytes());
         let (Ok(name), Ok(value)) = (name, HeaderValue::from_str(&filled)) else {
