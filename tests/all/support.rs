@@ -52,7 +52,9 @@ pub fn binary() -> &'static Path {
         let profile = tests.ancestors().nth(2).expect("cargo put it there");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut build = Command::new(cargo);
-        build.args(["build", "--package", "feedgate", "--bin", "feedgate", "--target-dir"]);
+        // Of the whole workspace and with its tests, or other features of dependencies would count, and most of them be
+        // built once more.
+        build.args(["build", "--workspace", "--bin", "feedgate", "--test", "all", "--target-dir"]);
         build.arg(profile.parent().expect("the target directory")).current_dir(root());
         // What cargo tells a test of its package would make a build script of another package run anew, and minutes
         // of building with it.

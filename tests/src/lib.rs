@@ -18,9 +18,11 @@ mod limit;
 pub mod load;
 mod market;
 pub mod native;
+mod options;
 mod proxy;
 mod scripted;
 mod session;
+mod shared;
 mod shell;
 mod stats;
 mod venue;
@@ -28,10 +30,10 @@ mod venues;
 
 pub use fault::{Fault, Notice};
 pub use http::{Reply, Request, Response};
-
+pub use options::Options;
 pub use proxy::ScriptedProxy;
 pub use scripted::{Peer, ScriptedHttp, ScriptedWs};
 pub use stats::Stats;
 pub use tokio_tungstenite::tungstenite::Message;
-pub use venue::{Options, Venue};
+pub use venue::Venue;
 pub use venues::Kind;

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::fault::Notice;
 use crate::http::Response;
 use crate::market::{Change, Listing, Market, Quote};
-use crate::venue::Options;
+use crate::options::Options;
 
 /// One WebSocket connection as the venue sees it. The shell tells it what happened and sends what
 /// it puts out.

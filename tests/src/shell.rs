@@ -22,7 +22,7 @@ use crate::http::{self, End, Reply, Request, Response, Wire};
 use crate::limit::Minute;
 use crate::market::Market;
 use crate::session::{Out, Session, World};
-use crate::venue::{Event, Shared};
+use crate::shared::{Event, Shared};
 
 /// Accepts until `closing`, with each connection in a task of its own, and ends them all before it
 /// returns.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -12,64 +12,9 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::clock::Clock;
 use crate::limit::{Minute, Window};
-use crate::market::{Change, Market};
-use crate::session::World;
-use crate::{Fault, Kind, Notice, Stats, shell};
-
-/// How a venue is to be, apart from what it does wrong.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The ids that are listed, in the venue's own spelling, with the prices to start from. Empty
-    /// means [`Kind::default_prices`].
-    pub prices: Vec<(String, String)>,
-    /// How often every price moves; `None` is a market that stands still.
-    pub tick: Option<Duration>,
-    /// The largest move of one tick in millionths of the price to start from.
-    pub step_ppm: u32,
-    /// The same seed gives the same walk, and the same channel numbers.
-    pub seed: u64,
-    /// In place of the venue's own interval of heartbeats or pings.
-    pub heartbeat: Option<Duration>,
-    /// In place of the venue's own limit of subscriptions on one connection.
-    pub subscription_limit: Option<usize>,
-    /// In place of the age at which the venue closes a connection, where it does.
-    pub max_age: Option<Duration>,
-    /// The API key that HTTP requests must bring, where the venue knows one. `None` asks for none.
-    pub key: Option<String>,
-    /// Whether broken limits have the venue's consequences (429, close, error). They are counted in
-    /// any case.
-    pub enforce_limits: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            prices: Vec::new(),
-            tick: Some(Duration::from_millis(200)),
-            step_ppm: 500,
-            seed: 1,
-            heartbeat: None,
-            subscription_limit: None,
-            max_age: None,
-            key: None,
-            enforce_limits: true,
-        }
-    }
-}
-
-impl Options {
-    /// A market that moves only by [`Venue::push_price`].
-    pub fn still() -> Self {
-        Self { tick: None, ..Self::default() }
-    }
-
-    /// Lists these ids and no others.
-    #[must_use]
-    pub fn with_prices<'a>(mut self, prices: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        self.prices = prices.into_iter().map(|(id, price)| (id.to_owned(), price.to_owned())).collect();
-        self
-    }
-}
+use crate::market::Market;
+use crate::shared::{Event, Floor, Shared};
+use crate::{Fault, Kind, Notice, Options, Stats, shell};
 
 /// One running simulated venue. Dropping it ends its tasks and cuts its connections.
 pub struct Venue {
@@ -215,67 +160,6 @@ impl Venue {
     pub async fn shutdown(mut self) {
         self.closing.send_replace(true);
         shell::join(&mut self.tasks).await;
-    }
-}
-
-/// What all tasks of a venue share.
-pub(crate) struct Shared {
-    pub(crate) kind: Kind,
-    pub(crate) options: Options,
-    pub(crate) address: SocketAddr,
-    pub(crate) clock: Clock,
-    floor: Mutex<Floor>,
-    pub(crate) events: broadcast::Sender<Event>,
-    pub(crate) fault: watch::Sender<Fault>,
-    pub(crate) cut: watch::Sender<u64>,
-    pub(crate) stats: watch::Sender<Stats>,
-}
-
-/// What changes under one lock, which is never held across an await.
-pub(crate) struct Floor {
-    pub(crate) market: Market,
-    /// Connection attempts; all come from one address here.
-    pub(crate) connects: Option<Window>,
-    /// The weight of the HTTP requests of the current minute.
-    pub(crate) spent: Minute,
-}
-
-/// What every live WebSocket is told.
-#[derive(Clone)]
-pub(crate) enum Event {
-    Prices(Arc<[Change]>),
-    Raw(Message),
-    Notice(Notice),
-}
-
-impl Shared {
-    pub(crate) fn floor(&self) -> MutexGuard<'_, Floor> {
-        self.floor.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// To be called with the floor locked: a connection that holds the lock has then seen every
-    /// change there was.
-    fn publish(&self, changes: Vec<Change>) {
-        let _ = self.events.send(Event::Prices(changes.into()));
-    }
-
-    pub(crate) fn count(&self, change: impl FnOnce(&mut Stats)) {
-        self.stats.send_modify(change);
-    }
-
-    pub(crate) fn http_origin(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    pub(crate) fn world<'a>(&'a self, market: &'a Market, fault: &Fault) -> World<'a> {
-        World {
-            now: self.clock.now(),
-            market,
-            options: &self.options,
-            silent: *fault == Fault::Silent,
-            reject_all: *fault == Fault::RejectAll,
-            gaps: *fault == Fault::SequenceGaps,
-        }
     }
 }
 
