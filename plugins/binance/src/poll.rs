@@ -2,7 +2,7 @@
 
 use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value,
-    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
+    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, json_text},
     json::{Item, Number, Text, each, object},
     mid, url,
 };
@@ -79,7 +79,7 @@ impl Http for Binance {
     fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
         // Prices come as an array. An object is an error, whatever its status says.
-        let body = text(response)?;
+        let body = json_text(response)?;
         if response.status != 200 || body.trim_start().starts_with('{') {
             return self.fault(keys, response);
         }
@@ -162,7 +162,7 @@ impl Binance {
 
     /// An error object. One unknown symbol costs the answer for all, without being named.
     fn fault(&mut self, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
-        let Ok(Fault { code, msg }) = object(text(response)?) else {
+        let Ok(Fault { code, msg }) = object(json_text(response)?) else {
             return Err(Error::Malformed(excerpt(response)));
         };
         match code {

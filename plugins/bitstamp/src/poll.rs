@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Timestamp,
-    http::{Outcome, PlannedRequest, check_status, excerpt, get, text},
+    http::{Outcome, PlannedRequest, check_status, excerpt, get, json_text},
     json::{self, Number, Text, object, read},
     keys_of,
 };
@@ -53,7 +53,7 @@ impl Http for Bitstamp {
 
     fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
-        let body = text(response)?;
+        let body = json_text(response)?;
         if response.status != 200 || body.trim_ascii_start().starts_with('{') {
             return Err(fault(body, response));
         }

@@ -2,7 +2,7 @@
 
 use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Response, Subscription,
-    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
+    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, json_text},
     json::{Number, Text, object},
     rfc3339, url,
 };
@@ -53,7 +53,7 @@ impl Http for Coinbase {
 
     fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
-        let Answer { trades, error, message } = object(text(response)?)?;
+        let Answer { trades, error, message } = object(json_text(response)?)?;
         let Some(trades) = trades.filter(|_| response.status == 200) else {
             let Some(error) = error else { return Err(Error::Malformed(excerpt(response))) };
             let words = message.map_or(error.clone(), |message| format!("{error}: {message}"));

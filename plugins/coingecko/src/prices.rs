@@ -2,7 +2,7 @@
 
 use feedgate_sdk::{
     Context, Error, Header, Http, Key, Malformed, Observation, Response, Subscription, Timestamp, check_ids,
-    http::{Outcome, PlannedRequest, check_status, excerpt, get, text},
+    http::{Outcome, PlannedRequest, check_status, excerpt, get, json_text},
     json::{self, Number, Object, object},
     url,
 };
@@ -34,7 +34,7 @@ impl Http for CoinGecko {
 
     fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
-        let coins: Object<'_> = object(text(response)?)?;
+        let coins: Object<'_> = object(json_text(response)?)?;
         // There is a coin called `status`, but it has no error code.
         if let Some(Ok(status)) = coins.get("status").map(object::<Status>) {
             let words = format!("{} (code {})", status.error_message, status.error_code);

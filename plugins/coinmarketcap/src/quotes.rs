@@ -2,7 +2,7 @@
 
 use feedgate_sdk::{
     Context, Error, Header, Http, Key, Malformed, Observation, Response, Subscription, check_ids,
-    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
+    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, json_text},
     json::{Number, Object, Text, object},
     rfc3339, url,
 };
@@ -75,7 +75,7 @@ impl Http for CoinMarketCap {
 
     fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         // The code in the body says more than the HTTP status, and may stand inside a 200.
-        let answer = text(response).and_then(|text| Ok(object::<Answer<'_>>(text)?));
+        let answer = json_text(response).and_then(|text| Ok(object::<Answer<'_>>(text)?));
         let Answer { status, data } = match answer {
             Ok(answer) => answer,
             Err(error) => return Err(check_status(response).err().unwrap_or(error)),

@@ -2,7 +2,7 @@
 
 use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value, check_ids,
-    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, text},
+    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, json_text},
     json::{Number, Object, Text, object},
     keys_of,
 };
@@ -62,7 +62,7 @@ impl Http for Dydx {
 
     fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
-        let Answer { markets, errors } = object(text(response)?)?;
+        let Answer { markets, errors } = object(json_text(response)?)?;
         if let Some(markets) = markets.filter(|_| response.status == 200) {
             return Ok(keys.iter().filter_map(|&key| self.outcome(key, &markets)).collect());
         }

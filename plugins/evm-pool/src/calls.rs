@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value, check_ids,
-    http::{Missing, Outcome, PlannedRequest, check_status, post_json, text},
+    http::{Missing, Outcome, PlannedRequest, check_status, json_text, post_json},
     json::{Text, object},
     keys_of,
     pool::{BigUint, price},
@@ -54,7 +54,7 @@ impl Http for EvmPool {
 
     fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
-        let body = text(response)?;
+        let body = json_text(response)?;
         // One object in place of the list: the whole body was refused.
         if body.trim_ascii_start().starts_with('{') {
             let Answer { error, .. } = object(body)?;

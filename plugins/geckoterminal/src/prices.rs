@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use feedgate_sdk::{
     Context, Error, Http, Key, Observation, Response, Subscription, check_ids,
-    http::{Outcome, PlannedRequest, check_status, excerpt, get, text},
+    http::{Outcome, PlannedRequest, check_status, excerpt, get, json_text},
     json::{Number, Object, object, read},
 };
 use serde::Deserialize;
@@ -93,7 +93,7 @@ impl Http for GeckoTerminal {
 
     fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
-        let Answer { data, errors } = object(text(response)?)?;
+        let Answer { data, errors } = object(json_text(response)?)?;
         let none = Object::default();
         let prices = match (&data, response.status) {
             (Some(data), 200) => &data.attributes.token_prices,

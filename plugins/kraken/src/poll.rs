@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value, check_ids,
-    http::{Missing, Outcome, PlannedRequest, check_status, get, text},
+    http::{Missing, Outcome, PlannedRequest, check_status, get, json_text},
     json::{Number, Object, object},
     url,
 };
@@ -57,7 +57,7 @@ impl Http for Kraken {
 
     fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
-        let Answer { error, result } = object(text(response)?)?;
+        let Answer { error, result } = object(json_text(response)?)?;
         // What begins with W is a warning.
         let faults: Vec<&str> = error.iter().map(String::as_str).filter(|fault| !fault.starts_with('W')).collect();
         if !faults.is_empty() {

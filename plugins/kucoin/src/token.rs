@@ -2,7 +2,7 @@
 
 use feedgate_sdk::{
     Context, Error, Method, Request, Response,
-    http::{check_status, excerpt, text},
+    http::{check_status, excerpt, json_text},
     json::{Text, object},
     url,
     websocket::{Endpoint, Step},
@@ -57,7 +57,7 @@ pub(crate) fn request() -> Request {
 /// Where the token leads.
 pub(crate) fn step(context: &Context, response: &Response) -> Result<Step, Error> {
     check_status(response)?;
-    let answer: Answer<'_> = object(text(response)?)?;
+    let answer: Answer<'_> = object(json_text(response)?)?;
     match (&*answer.code, answer.data) {
         (OK, Some(data)) => {
             let Token { token, servers } = object(data.get())?;

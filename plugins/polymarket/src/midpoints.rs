@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use feedgate_sdk::{
     Context, Error, Http, Key, Observation, Response, Subscription, check_ids,
-    http::{Outcome, PlannedRequest, check_status, excerpt, post_json, text},
+    http::{Outcome, PlannedRequest, check_status, excerpt, json_text, post_json},
     json::{self, Number, Object, object, read},
 };
 use serde_json::json;
@@ -47,7 +47,7 @@ impl Http for Polymarket {
 
     fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
-        let midpoints: Object<'_> = object(text(response)?)?;
+        let midpoints: Object<'_> = object(json_text(response)?)?;
         // Tokens are numbers, so that `error` is none of them.
         if response.status != 200 || midpoints.get("error").is_some() {
             return Err(Error::Unavailable(excerpt(response)));

@@ -3,7 +3,7 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value, check_ids,
-    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, post_json, text},
+    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, json_text, post_json},
     json::{Text, object},
     keys_of,
     pool::price,
@@ -66,7 +66,7 @@ impl Http for SolanaAccount {
 
     fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
-        let Answer { result, error } = object(text(response)?)?;
+        let Answer { result, error } = object(json_text(response)?)?;
         if let Some(Fault { code, message }) = error {
             let words = format!("{message} (code {code})");
             return Err(match code {
