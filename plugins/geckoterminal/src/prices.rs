@@ -42,7 +42,8 @@ struct Fault {
     title: String,
 }
 
-/// Addresses of Ethereum's kind come back in small letters; others are told apart by case.
+/// Addresses that are a hexadecimal number come back in small letters. In others case tells one from another, even where
+/// they begin alike: Move's have a name behind the number, `0x2::sui::SUI`.
 pub(crate) fn spell(id: &str) -> String {
     match id.split_once('/') {
         Some((network, address)) if is_hexadecimal(address) => {
@@ -54,7 +55,8 @@ pub(crate) fn spell(id: &str) -> String {
 }
 
 fn is_hexadecimal(address: &str) -> bool {
-    address.starts_with("0x") || address.starts_with("0X")
+    let digits = address.strip_prefix("0x").or_else(|| address.strip_prefix("0X"));
+    digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Whether an id is a network and an address, and can stand in a path.
@@ -121,5 +123,25 @@ impl GeckoTerminal {
         let value = value.map(|value| value.filter(|value| !value.is_zero()));
         let read = value.map(|value| value.map(|value| Observation::new(key, value)));
         Some(Outcome::read(key, read, "the venue has no price"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_numbers_lose_their_case() {
+        for (id, expected) in [
+            ("ETH/0xC02AAA39", "eth/0xc02aaa39"),
+            ("eth/0XAB", "eth/0xab"),
+            ("sui-network/0x2::sui::SUI", "sui-network/0x2::sui::SUI"),
+            ("sui-network/0x06864A::cetus::CETUS", "sui-network/0x06864A::cetus::CETUS"),
+            ("solana/So1111", "solana/So1111"),
+            ("ton/EQBlqs", "ton/EQBlqs"),
+            ("bitcoin", "bitcoin"),
+        ] {
+            assert_eq!(spell(id), expected, "{id}");
+        }
     }
 }

@@ -5,13 +5,17 @@ const RENAMED: [(&str, &str); 2] = [("BTC", "XBT"), ("DOGE", "XDG")];
 
 /// The name in WebSocket v2. Only what has a slash can be one.
 pub(crate) fn for_stream(id: &str) -> String {
-    let id = id.to_uppercase();
     let Some((base, quote)) = id.split_once('/') else {
-        return id;
+        return id.to_uppercase();
     };
     let modern = |asset: &str| {
-        let renamed = RENAMED.iter().find(|(_, old)| *old == asset);
-        renamed.map_or(asset, |(modern, _)| modern).to_owned()
+        // Tokens of shares end in a small letter: `AAPLx`.
+        let capitals = match asset.strip_suffix('x') {
+            Some(share) if !share.is_empty() && share == share.to_uppercase() => asset.to_owned(),
+            _ => asset.to_uppercase(),
+        };
+        let renamed = RENAMED.iter().find(|(_, old)| *old == capitals);
+        renamed.map_or(capitals, |(modern, _)| (*modern).to_owned())
     };
     format!("{}/{}", modern(base), modern(quote))
 }
@@ -54,9 +58,15 @@ mod tests {
 
     #[test]
     fn names_in_streams() {
-        for (id, name) in
-            [("BTC/USD", "BTC/USD"), ("xbt/usd", "BTC/USD"), ("XDG/XBT", "DOGE/BTC"), ("SOL/USD", "SOL/USD")]
-        {
+        for (id, name) in [
+            ("BTC/USD", "BTC/USD"),
+            ("xbt/usd", "BTC/USD"),
+            ("XDG/XBT", "DOGE/BTC"),
+            ("SOL/USD", "SOL/USD"),
+            ("AAPLx/usd", "AAPLx/USD"),
+            ("avax/usd", "AVAX/USD"),
+            ("x/usd", "X/USD"),
+        ] {
             assert_eq!(for_stream(id), name, "{id}");
         }
     }
