@@ -4,7 +4,7 @@ use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value, check_ids,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, json_text},
     json::{Number, Object, Text, object},
-    keys_of,
+    keys_of, url,
 };
 use serde::Deserialize;
 
@@ -46,14 +46,14 @@ impl Http for Dydx {
         let possible = |id: &str| {
             id.contains('-')
                 && id.len() <= 100
-                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_,.".contains(&byte))
+                && id.chars().all(|character| character.is_alphanumeric() || "-_,.".contains(character))
         };
         check_ids(subscriptions, possible, "not a market: write it like BTC-USD")?;
         let markets = self.ids.add_all(subscriptions);
         // The list of all is long. It is worth it as soon as it saves a request.
         let url = match &markets[..] {
             [] => return Ok(Vec::new()),
-            [market] => format!("{ORIGIN}/v4/perpetualMarkets?ticker={}", market.replace(',', "%2C")),
+            [market] => format!("{ORIGIN}/v4/perpetualMarkets?ticker={}", url::encode(market)),
             _ => format!("{ORIGIN}/v4/perpetualMarkets"),
         };
         let keys = keys_of(subscriptions);

@@ -62,7 +62,7 @@ impl WebSocket for Htx {
     }
 
     fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
-        let possible = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let possible = |id: &str| !id.is_empty() && id.chars().all(char::is_alphanumeric);
         check_ids(subscriptions, possible, "not a symbol: write it like btcusdt")?;
         let symbols = self.ids.add_all(subscriptions);
         Ok(symbols.iter().map(|symbol| request("sub", symbol)).collect())

@@ -64,7 +64,7 @@ impl WebSocket for Kucoin {
     fn subscribe(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<Frame>, Error> {
         // A comma would be two symbols, a colon another topic.
         let possible =
-            |id: &str| id.contains('-') && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+            |id: &str| id.contains('-') && id.chars().all(|character| character.is_alphanumeric() || character == '-');
         check_ids(subscriptions, possible, "not a symbol: write it like BTC-USDT")?;
         self.ids.add_all(subscriptions);
         Ok(vec![self.ask(keys_of(subscriptions))])

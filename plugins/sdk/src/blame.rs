@@ -2,10 +2,17 @@
 
 use crate::{Ids, Key};
 
-/// Whether a text names an id, in any case, by itself: `BTC-USD` does not stand in `BTC-USDC`.
+/// Whether a text names an id, in any script and any case, by itself: `BTC-USD` does not stand in `BTC-USDC`.
 pub fn names(text: &str, id: &str) -> bool {
-    text.split(|character: char| !character.is_ascii_alphanumeric() && !"-_".contains(character))
-        .any(|word| word.eq_ignore_ascii_case(id))
+    let (text, id) = (text.to_lowercase(), id.to_lowercase());
+    let goes_on = |neighbour: Option<char>| {
+        neighbour.is_some_and(|character| character.is_alphanumeric() || "-_".contains(character))
+    };
+    let alone = |start: usize| {
+        let (before, after) = (&text[..start], &text[start + id.len()..]);
+        !goes_on(before.chars().next_back()) && !goes_on(after.chars().next())
+    };
+    !id.is_empty() && text.match_indices(&id).any(|(start, _)| alone(start))
 }
 
 /// The keys of a request that was refused as a whole, told apart by whether the venue's words blame them.
@@ -57,6 +64,14 @@ mod tests {
             ("no BTC-USDC here", "BTC-USD", false),
             ("no OLD_BTC_USDT here", "BTC_USDT", false),
             ("", "BTC-USD", false),
+            ("BTC-USD", "", false),
+            ("unknown currency pair: 币安人生_USDT", "币安人生_USDT", true),
+            ("no 我币安人生_USDT here", "币安人生_USDT", false),
+            ("no 币安人生_USDT here", "USDT", false),
+            ("no ÄPFEL_USDT here", "äpfel_usdt", true),
+            ("no 🚀_USDT here", "🚀_USDT", true),
+            ("no A.B_USDT here", "A.B_USDT", true),
+            ("no BTC-USDC, BTC-USD.", "BTC-USD", true),
         ] {
             assert_eq!(names(text, id), named, "{text:?} and {id}");
         }
