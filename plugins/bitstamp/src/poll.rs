@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use feedgate_sdk::{
-    Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Timestamp,
+    Absences, Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Timestamp,
     http::{Outcome, PlannedRequest, check_status, excerpt, get, json_text},
     json::{self, Number, Text, object, read},
     keys_of,
@@ -59,7 +59,11 @@ impl Http for Bitstamp {
         }
         let wanted: BTreeSet<&str> = keys.iter().filter_map(|&key| self.ids.symbol(key)).collect();
         let mut answers: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-        for ticker in read::<Vec<&RawValue>>(body)? {
+        let tickers: Vec<&RawValue> = read(body)?;
+        if tickers.is_empty() {
+            return Ok(Absences::of_an_empty_list(keys));
+        }
+        for ticker in tickers {
             // One that has no name is nobody's.
             let Ok(Named { pair, market: name }) = object(ticker.get()) else { continue };
             let Some(name) = name.or(pair).map(|name| market(&name)) else { continue };

@@ -1,7 +1,7 @@
 //! The endpoint `/simple/price`: many coins in one request.
 
 use feedgate_sdk::{
-    Context, Error, Header, Http, Key, Malformed, Observation, Response, Subscription, Timestamp, check_ids,
+    Absences, Context, Error, Header, Http, Key, Malformed, Observation, Response, Subscription, Timestamp, check_ids,
     http::{Outcome, PlannedRequest, check_status, excerpt, get, json_text},
     json::{self, Number, Object, object},
     url,
@@ -45,6 +45,9 @@ impl Http for CoinGecko {
         }
         if response.status != 200 || coins.get("error").is_some_and(|error| error.starts_with('"')) {
             return Err(Error::Unavailable(excerpt(response)));
+        }
+        if coins.is_empty() {
+            return Ok(Absences::of_an_empty_list(keys));
         }
         Ok(keys.iter().filter_map(|&key| self.outcome(key, &coins)).collect())
     }

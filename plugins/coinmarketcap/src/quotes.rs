@@ -1,7 +1,7 @@
 //! The endpoint `/v2/cryptocurrency/quotes/latest`: many coins in one request.
 
 use feedgate_sdk::{
-    Context, Error, Header, Http, Key, Malformed, Observation, Response, Subscription, check_ids,
+    Absences, Context, Error, Header, Http, Key, Malformed, Observation, Response, Subscription, check_ids,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, json_text},
     json::{Number, Object, Text, object},
     rfc3339, url,
@@ -90,6 +90,9 @@ impl Http for CoinMarketCap {
             return Err(Error::Unavailable(excerpt(response)));
         };
         let coins: Object<'_> = object(data.get())?;
+        if coins.is_empty() {
+            return Ok(Absences::of_an_empty_list(keys));
+        }
         Ok(keys.iter().filter_map(|&key| self.outcome(key, &coins)).collect())
     }
 }

@@ -1,7 +1,7 @@
 //! The endpoint `/v4/perpetualMarkets`: one market, or all of them.
 
 use feedgate_sdk::{
-    Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value, check_ids,
+    Absences, Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value, check_ids,
     http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, json_text},
     json::{Number, Object, Text, object},
     keys_of, url,
@@ -64,6 +64,9 @@ impl Http for Dydx {
         check_status(response)?;
         let Answer { markets, errors } = object(json_text(response)?)?;
         if let Some(markets) = markets.filter(|_| response.status == 200) {
+            if markets.is_empty() {
+                return Ok(Absences::of_an_empty_list(keys));
+            }
             return Ok(keys.iter().filter_map(|&key| self.outcome(key, &markets)).collect());
         }
         let Some(fault) = errors.first() else { return Err(Error::Malformed(excerpt(response))) };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use feedgate_sdk::{
-    Context, Error, Http, Key, Observation, Response, Subscription, check_ids,
+    Absences, Context, Error, Http, Key, Observation, Response, Subscription, check_ids,
     http::{Outcome, PlannedRequest, check_status, excerpt, get, json_text},
     json::{Number, Object, object, read},
 };
@@ -98,6 +98,9 @@ impl Http for GeckoTerminal {
         let Answer { data, errors } = object(json_text(response)?)?;
         let none = Object::default();
         let prices = match (&data, response.status) {
+            (Some(data), 200) if data.attributes.token_prices.is_empty() => {
+                return Ok(Absences::of_an_empty_list(keys));
+            }
             (Some(data), 200) => &data.attributes.token_prices,
             // No such network, or none of the tokens: as if all were left out.
             (None, 404) if !errors.is_empty() => &none,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use feedgate_sdk::{
-    Context, Error, Http, Key, Observation, Response, Subscription, check_ids,
+    Absences, Context, Error, Http, Key, Observation, Response, Subscription, check_ids,
     http::{Outcome, PlannedRequest, check_status, excerpt, json_text, post_json},
     json::{self, Number, Object, object, read},
 };
@@ -51,6 +51,9 @@ impl Http for Polymarket {
         // Tokens are numbers, so that `error` is none of them.
         if response.status != 200 || midpoints.get("error").is_some() {
             return Err(Error::Unavailable(excerpt(response)));
+        }
+        if midpoints.is_empty() {
+            return Ok(Absences::of_an_empty_list(keys));
         }
         Ok(keys.iter().filter_map(|&key| self.outcome(key, &midpoints)).collect())
     }

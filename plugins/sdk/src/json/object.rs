@@ -22,6 +22,11 @@ impl<'a> Object<'a> {
         self.0.get(place).map(|(_, text)| *text)
     }
 
+    /// Whether it has no member.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Each member's name and JSON text, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
         self.0.iter().map(|(name, text)| (&**name, *text))
@@ -65,6 +70,7 @@ mod tests {
         let object: Object<'_> = serde_json::from_str(r#"{"b":{"x":1},"a":2}"#).unwrap();
         assert_eq!(object.iter().collect::<Vec<_>>(), [("a", "2"), ("b", r#"{"x":1}"#)]);
         assert_eq!(object.get("b"), Some(r#"{"x":1}"#));
+        assert!(!object.is_empty() && serde_json::from_str::<Object<'_>>("{}").unwrap().is_empty());
         assert!(serde_json::from_str::<Object<'_>>("[1]").is_err());
         let twice = serde_json::from_str::<Object<'_>>(r#"{"a":1,"a":2}"#).unwrap_err();
         assert!(twice.to_string().starts_with("`a` stands twice"), "{twice}");
