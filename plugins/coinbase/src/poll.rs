@@ -52,17 +52,16 @@ impl Http for Coinbase {
     }
 
     fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
+        if let Some((why, words)) = refusal(response) {
+            return Ok(keys.iter().map(|&key| Outcome::missing(key, why, words.clone())).collect());
+        }
         check_status(response)?;
         let Answer { trades, error, message } = object(json_text(response)?)?;
         let Some(trades) = trades.filter(|_| response.status == 200) else {
-            let Some(error) = error else { return Err(Error::Malformed(excerpt(response))) };
-            let words = message.map_or(error.clone(), |message| format!("{error}: {message}"));
-            return match (response.status, error.as_str()) {
-                (404, "NOT_FOUND") | (400, "INVALID_ARGUMENT") => {
-                    Ok(keys.iter().map(|&key| Outcome::missing(key, Missing::UnknownId, words.clone())).collect())
-                }
-                _ => Err(Error::Unavailable(words)),
-            };
+            return Err(match words(error, message) {
+                Some(words) => Error::Unavailable(words),
+                None => Error::Malformed(excerpt(response)),
+            });
         };
         let read = trades.first().map_or(Ok(None), |newest| read(newest.get()));
         Ok(keys.iter().map(|&key| self.outcome(key, &read)).collect())
@@ -84,6 +83,32 @@ impl Coinbase {
                 Outcome::Observed(Observation { key, ..observation.clone() })
             }
         }
+    }
+}
+
+/// What the venue says against the product of this request alone, which costs no other: a refusal in words, or a fault inside
+/// the venue that came of asking for it.
+fn refusal(response: &Response) -> Option<(Missing, String)> {
+    if !matches!(response.status, 400 | 403 | 404 | 410 | 500) {
+        return None;
+    }
+    let Answer { error, message, .. } = object(json_text(response).ok()?).ok()?;
+    let code = error.clone().unwrap_or_default();
+    let words = words(error, message)?;
+    let small = words.to_lowercase();
+    match (response.status, code.as_str()) {
+        (404, "NOT_FOUND") | (400, "INVALID_ARGUMENT") => Some((Missing::UnknownId, words)),
+        _ if small.contains("delisted") => Some((Missing::UnknownId, words)),
+        // Other words may mean our address or key, and not the product.
+        (403, _) => small.contains("product").then_some((Missing::NoValue, words)),
+        _ => Some((Missing::Undecided, words)),
+    }
+}
+
+fn words(error: Option<String>, message: Option<String>) -> Option<String> {
+    match (error, message) {
+        (Some(error), Some(message)) => Some(format!("{error}: {message}")),
+        (error, message) => error.or(message),
     }
 }
 

@@ -111,7 +111,8 @@ impl Kraken {
     /// The venue reports errors inside a 200. One unknown pair costs the answer for all, without being named.
     fn fault(&mut self, keys: &[Key], faults: &[&str]) -> Result<Vec<Outcome>, Error> {
         let words = faults.join(", ");
-        if faults.contains(&"EQuery:Unknown asset pair") || faults.contains(&"EQuery:Invalid asset pair") {
+        let blames = |fault: &&str| fault.starts_with("EQuery:") && fault.contains("asset pair");
+        if faults.iter().any(blames) {
             return Ok(self.batches.failed(keys, &words));
         }
         if words.contains("Rate limit exceeded") || words.contains("Too many requests") {
