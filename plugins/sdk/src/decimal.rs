@@ -37,13 +37,15 @@ pub fn decimal(text: &str) -> Result<Value, Malformed> {
     })
 }
 
-/// Exactly half way between two decimal numbers.
+/// Exactly half way between the two sides of a book. A side that is zero or less is none, and a book of one side has no
+/// middle: that is an error, not half of the other side.
 ///
 /// ```
 /// # use feedgate_sdk::{Decimal, Malformed, Value, decimal, mid};
 /// # fn main() -> Result<(), Malformed> {
 /// let mid = mid(&decimal("0.3521")?, &decimal("0.3526")?);
 /// assert_eq!(mid, Ok(Value::Decimal(Decimal { coefficient: 35235, exponent: -5 })));
+/// assert!(feedgate_sdk::mid(&decimal("0")?, &decimal("0.3526")?).is_err());
 /// # Ok(())
 /// # }
 /// ```
@@ -52,6 +54,9 @@ pub fn mid(low: &Value, high: &Value) -> Result<Value, Malformed> {
         && let Some(decimal) = short_mid(*low, *high)
     {
         return Ok(Value::Decimal(decimal));
+    }
+    if is_no_price(low) || is_no_price(high) {
+        return Err(Malformed::new("no mid: a side of the book is zero or less"));
     }
     let (low, high) = (spelled(low)?, spelled(high)?);
     let (low, high) = (Parts::read(&low)?, Parts::read(&high)?);
@@ -70,6 +75,14 @@ pub fn mid(low: &Value, high: &Value) -> Result<Value, Malformed> {
         Ok(coefficient) => Value::Decimal(Decimal { coefficient, exponent }),
         Err(_) => Value::Literal(format!("{coefficient}e{exponent}")),
     })
+}
+
+fn is_no_price(side: &Value) -> bool {
+    match side {
+        Value::Decimal(decimal) => decimal.coefficient <= 0,
+        Value::Literal(text) => text.starts_with('-'),
+        Value::Text(_) | Value::Flag(_) | Value::Bytes(_) => false,
+    }
 }
 
 /// The value of what nearly every price is: at most eighteen digits, with or without a point. None for anything else, and
@@ -109,8 +122,11 @@ fn spelled(value: &Value) -> Result<Cow<'_, str>, Malformed> {
     }
 }
 
-/// The middle where 64 bits are enough for all of it.
+/// The middle where 64 bits are enough for all of it, and both sides are there.
 fn short_mid(low: Decimal, high: Decimal) -> Option<Decimal> {
+    if low.coefficient <= 0 || high.coefficient <= 0 {
+        return None;
+    }
     let exponent = low.exponent.min(high.exponent);
     let at = |decimal: Decimal| {
         let tens = TENS.get(usize::try_from(decimal.exponent.checked_sub(exponent)?).ok()?)?;
@@ -298,7 +314,6 @@ mod tests {
         assert_eq!(middle("0.35210000", "0.35260000"), exact(35235000, -8));
         assert_eq!(middle("1", "2"), exact(15, -1));
         assert_eq!(middle("1.5", "2"), exact(175, -2));
-        assert_eq!(middle("-1", "2"), exact(5, -1));
         assert_eq!(middle("1e2", "1"), exact(505, -1));
         assert_eq!(middle("9223372036854775807", "9223372036854775807"), exact(i64::MAX, 0));
         assert_eq!(
@@ -307,5 +322,8 @@ mod tests {
         );
         assert!(middle("1e1000", "1e-1000").is_err());
         assert!(middle("1", "x").is_err());
+        for side in ["0", "0.000", "-1", "-9223372036854775809", "0e-30"] {
+            assert!(middle(side, "2").is_err() && middle("2", side).is_err(), "{side}");
+        }
     }
 }
