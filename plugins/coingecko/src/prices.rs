@@ -2,7 +2,7 @@
 
 use feedgate_sdk::{
     Absences, Context, Error, Header, Http, Key, Malformed, Observation, Response, Subscription, Timestamp, check_ids,
-    http::{Outcome, PlannedRequest, check_status, excerpt, get, json_text},
+    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, get, json_text},
     json::{self, Number, Object, object},
     url,
 };
@@ -49,7 +49,7 @@ impl Http for CoinGecko {
         if coins.is_empty() {
             return Ok(Absences::of_an_empty_list(keys));
         }
-        Ok(keys.iter().filter_map(|&key| self.outcome(key, &coins)).collect())
+        Ok(keys.iter().filter_map(|&key| self.outcome(key, &coins, keys)).collect())
     }
 }
 
@@ -72,10 +72,15 @@ impl CoinGecko {
         PlannedRequest { request, keys }
     }
 
-    fn outcome(&mut self, key: Key, coins: &Object<'_>) -> Option<Outcome> {
+    fn outcome(&mut self, key: Key, coins: &Object<'_>, keys: &[Key]) -> Option<Outcome> {
         let id = self.ids.symbol(key)?;
         let Some(coin) = coins.get(id) else {
-            return Some(self.absences.absent(key, id));
+            // An object of other names is an error in a shape of its own, and counts against nobody.
+            let mut asked = keys.iter().filter_map(|&key| self.ids.symbol(key));
+            return Some(match asked.any(|id| coins.get(id).is_some()) {
+                true => self.absences.absent(key, id),
+                false => Outcome::missing(key, Missing::Undecided, "the answer names none of the ids asked for"),
+            });
         };
         self.absences.present(id);
         Some(Outcome::read(key, read(key, coin, &self.settings.currency), "the venue has no price"))

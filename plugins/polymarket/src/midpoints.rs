@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use feedgate_sdk::{
     Absences, Context, Error, Http, Key, Observation, Response, Subscription, check_ids,
-    http::{Outcome, PlannedRequest, check_status, excerpt, json_text, post_json},
+    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, json_text, post_json},
     json::{self, Number, Object, object, read},
 };
 use serde_json::json;
@@ -55,15 +55,20 @@ impl Http for Polymarket {
         if midpoints.is_empty() {
             return Ok(Absences::of_an_empty_list(keys));
         }
-        Ok(keys.iter().filter_map(|&key| self.outcome(key, &midpoints)).collect())
+        Ok(keys.iter().filter_map(|&key| self.outcome(key, &midpoints, keys)).collect())
     }
 }
 
 impl Polymarket {
-    fn outcome(&mut self, key: Key, midpoints: &Object<'_>) -> Option<Outcome> {
+    fn outcome(&mut self, key: Key, midpoints: &Object<'_>, keys: &[Key]) -> Option<Outcome> {
         let token = self.ids.symbol(key)?;
         let Some(midpoint) = midpoints.get(token) else {
-            return Some(self.absences.absent(key, token));
+            // An object of other names is an error in a shape of its own, and counts against nobody.
+            let mut asked = keys.iter().filter_map(|&key| self.ids.symbol(key));
+            return Some(match asked.any(|token| midpoints.get(token).is_some()) {
+                true => self.absences.absent(key, token),
+                false => Outcome::missing(key, Missing::Undecided, "the answer names none of the ids asked for"),
+            });
         };
         self.absences.present(token);
         let value = read::<Option<Number<'_>>>(midpoint).and_then(|midpoint| json::price(midpoint.as_ref()));

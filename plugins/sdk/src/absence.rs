@@ -28,6 +28,7 @@ impl Absences {
     /// The answer names the symbol, with a value or without.
     pub fn present(&mut self, symbol: &str) {
         match self.0.get_mut(symbol) {
+            Some(Standing::Known) => {}
             Some(standing) => *standing = Standing::Known,
             None => _ = self.0.insert(symbol.to_owned(), Standing::Known),
         }
