@@ -8,6 +8,7 @@ use feedgate_sdk::{
     json::{Text, object},
     keys_of,
     pool::{BigUint, price},
+    rpc::Fault,
 };
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -32,17 +33,18 @@ const HIGHEST: &[u8] = b"1461446703485210103287273052203988822378723970342";
 
 #[derive(Deserialize)]
 struct Answer<'a> {
-    id: Option<u64>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
     #[serde(borrow)]
     result: Option<&'a RawValue>,
-    error: Option<Fault>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct Fault {
-    code: i64,
-    #[serde(default)]
-    message: String,
+/// What a node says to one call.
+struct Said<'a> {
+    result: Option<&'a RawValue>,
+    fault: Option<Fault>,
 }
 
 impl Http for EvmPool {
@@ -57,26 +59,37 @@ impl Http for EvmPool {
         let body = json_text(response)?;
         // One object in place of the list: the whole body was refused.
         if body.trim_ascii_start().starts_with('{') {
-            let Answer { error, .. } = object(body)?;
-            return Err(error.map_or_else(|| Error::Malformed("one answer for many calls".to_owned()), refused));
+            let fault = Fault::in_answer(body);
+            return Err(fault.map_or_else(|| Error::Malformed("one answer for many calls".to_owned()), refused));
         }
-        let mut answers: BTreeMap<u64, Answer<'_>> = BTreeMap::new();
+        let mut answers: BTreeMap<u64, Said<'_>> = BTreeMap::new();
+        let mut of_no_call = None;
         for item in serde_json::from_str::<Vec<&RawValue>>(body)? {
             // What cannot be read answers nothing, and costs no other.
-            let Ok(answer) = object::<Answer<'_>>(item.get()) else { continue };
-            if let Some(fault) = answer.error.as_ref().filter(|fault| is_limit(fault)) {
-                return Err(Error::rate_limited(None, words(fault)));
+            let Ok(Answer { id, result, error }) = object::<Answer<'_>>(item.get()) else { continue };
+            let fault = match (error, id, result) {
+                (Some(error), ..) => Some(Fault::of(error.get())),
+                (None, None, None) => Fault::in_answer(item.get()),
+                _ => None,
+            };
+            if let Some(fault) = fault.as_ref().filter(|fault| is_limit(fault)) {
+                return Err(Error::rate_limited(None, fault.to_string()));
             }
-            let Some(id) = answer.id else { continue };
-            if answers.insert(id, answer).is_some() {
+            let Some(id) = id.and_then(|id| id.get().parse().ok()) else {
+                of_no_call = of_no_call.or(fault);
+                continue;
+            };
+            if answers.insert(id, Said { result, fault }).is_some() {
                 return Err(Error::Malformed(format!("two answers to call {id}")));
             }
         }
         // Without it nobody knows which of two answers is newer, or whether the node stands still.
         let height = match answers.get(&HEIGHT) {
-            Some(Answer { error: Some(fault), .. }) => Err(words(fault)),
-            Some(Answer { result: Some(result), .. }) => hexadecimal(result).and_then(|digits| height(&digits)),
-            _ => Err("the node does not say its height".to_owned()),
+            Some(Said { fault: Some(fault), .. }) => Err(fault.to_string()),
+            Some(Said { result: Some(result), .. }) => hexadecimal(result).and_then(|digits| height(&digits)),
+            _ => {
+                Err(of_no_call.map_or_else(|| "the node does not say its height".to_owned(), |fault| fault.to_string()))
+            }
         };
         let height = height.map_err(Error::Unavailable)?;
         Ok(keys.iter().filter_map(|&key| self.outcome(key, answers.get(&id_of(key)), height)).collect())
@@ -100,17 +113,15 @@ impl EvmPool {
         PlannedRequest { request, keys: keys_of(batch) }
     }
 
-    fn outcome(&self, key: Key, answer: Option<&Answer<'_>>, height: u64) -> Option<Outcome> {
+    fn outcome(&self, key: Key, answer: Option<&Said<'_>>, height: u64) -> Option<Outcome> {
         let pool = self.settings.pools.get(self.ids.symbol(key)?)?;
         let Some(answer) = answer else {
             return Some(Outcome::missing(key, Missing::Undecided, "left out of the answer"));
         };
-        Some(match (&answer.error, answer.result) {
-            // 3, or one of the many codes with these words: there is a contract, and it is no such pool.
-            (Some(fault), _) if fault.code == 3 || fault.message.contains("revert") => {
-                Outcome::missing(key, Missing::NoValue, words(fault))
-            }
-            (Some(fault), _) => Outcome::missing(key, Missing::Undecided, words(fault)),
+        Some(match (&answer.fault, answer.result) {
+            // There is a contract, and it is no such pool.
+            (Some(fault), _) if is_revert(fault) => Outcome::missing(key, Missing::NoValue, fault.to_string()),
+            (Some(fault), _) => Outcome::missing(key, Missing::Undecided, fault.to_string()),
             (None, None) => Outcome::missing(key, Missing::Malformed, "neither a result nor an error"),
             (None, Some(result)) => match read(result, pool) {
                 Ok(Ok(value)) => Outcome::Observed(Observation::new(key, value).sequence(height)),
@@ -136,19 +147,20 @@ fn id_of(key: Key) -> u64 {
     u64::from(key) + 1
 }
 
-fn words(Fault { code, message }: &Fault) -> String {
-    format!("{message} (code {code})")
+/// A contract's refusal: 3, or one of the many codes with these words.
+fn is_revert(fault: &Fault) -> bool {
+    fault.code == Some(3) || fault.message.contains("revert")
 }
 
-/// Nodes agree on no code for it.
-fn is_limit(Fault { code, message }: &Fault) -> bool {
-    let message = message.to_lowercase();
-    matches!(code, 429 | -32005 | -32016 | -32029 | -32097)
-        || ["rate limit", "too many requests", "limit exceeded"].iter().any(|words| message.contains(words))
+/// A contract's own words are no limit of the node.
+fn is_limit(fault: &Fault) -> bool {
+    let by_code = matches!(fault.code, Some(429 | -32005 | -32016 | -32029 | -32097));
+    by_code || (!is_revert(fault) && fault.says_too_often())
 }
 
 fn refused(fault: Fault) -> Error {
-    if is_limit(&fault) { Error::rate_limited(None, words(&fault)) } else { Error::Unavailable(words(&fault)) }
+    let words = fault.to_string();
+    if is_limit(&fault) { Error::rate_limited(None, words) } else { Error::Unavailable(words) }
 }
 
 /// The digits of a result.

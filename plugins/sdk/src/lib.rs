@@ -21,6 +21,7 @@ mod malformed;
 #[cfg(feature = "pool")]
 pub mod pool;
 mod requests;
+pub mod rpc;
 pub mod settings;
 mod time;
 pub mod url;

@@ -3,10 +3,11 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use feedgate_sdk::{
     Context, Error, Http, Key, Malformed, Observation, Response, Subscription, Value, check_ids,
-    http::{Missing, Outcome, PlannedRequest, check_status, excerpt, json_text, post_json},
+    http::{Outcome, PlannedRequest, check_status, excerpt, json_text, post_json},
     json::{Text, object},
     keys_of,
     pool::price,
+    rpc::Fault,
 };
 use serde::Deserialize;
 use serde_json::{json, value::RawValue};
@@ -24,7 +25,8 @@ const MOST: usize = 100;
 struct Answer<'a> {
     #[serde(borrow)]
     result: Option<&'a RawValue>,
-    error: Option<Fault>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -49,13 +51,6 @@ struct Account<'a> {
     data: (Text<'a>, Text<'a>),
 }
 
-#[derive(Deserialize)]
-struct Fault {
-    code: i64,
-    #[serde(default)]
-    message: String,
-}
-
 impl Http for SolanaAccount {
     fn create_requests(&mut self, _: &Context, subscriptions: &[Subscription]) -> Result<Vec<PlannedRequest>, Error> {
         let possible = |id: &str| is_address(self.address(id));
@@ -66,15 +61,15 @@ impl Http for SolanaAccount {
 
     fn parse_response(&mut self, _: &Context, keys: &[Key], response: &Response) -> Result<Vec<Outcome>, Error> {
         check_status(response)?;
-        let Answer { result, error } = object(json_text(response)?)?;
-        if let Some(Fault { code, message }) = error {
-            let words = format!("{message} (code {code})");
-            return Err(match code {
-                429 | -32429 => Error::rate_limited(None, words),
-                _ => Error::Unavailable(words),
-            });
-        }
-        let result = result.ok_or_else(|| Error::Malformed(excerpt(response)))?;
+        let body = json_text(response)?;
+        let answer = match object::<Answer<'_>>(body) {
+            Ok(answer) => answer,
+            // Some answer with a list where one object was asked for.
+            Err(malformed) => return Err(Fault::in_list(body).map_or_else(|| malformed.into(), refused)),
+        };
+        let Answer { result: Some(result), error: None } = answer else {
+            return Err(Fault::in_answer(body).map_or_else(|| Error::Malformed(excerpt(response)), refused));
+        };
         let Accounts { context: At { slot }, value } = object(result.get())?;
         if value.len() != keys.len() {
             return Err(Error::Malformed(format!("{} accounts where {} were asked for", value.len(), keys.len())));
@@ -105,16 +100,24 @@ impl SolanaAccount {
         PlannedRequest { request, keys: keys_of(batch) }
     }
 
-    fn outcome(&self, key: Key, account: Option<&RawValue>, slot: u64) -> Option<Outcome> {
+    fn outcome(&mut self, key: Key, account: Option<&RawValue>, slot: u64) -> Option<Outcome> {
         let id = self.ids.symbol(key)?;
         let Some(account) = account else {
-            return Some(Outcome::missing(key, Missing::UnknownId, "the chain has no such account"));
+            // One of several nodes behind a name may not have it yet.
+            return Some(self.absences.absent(key, id));
         };
+        self.absences.present(id);
         let invert = self.settings.pools.get(id).is_some_and(|pool| pool.invert);
         let observation = |value| Observation::new(key, value).sequence(slot);
         let read = read(account.get(), invert).map(|value| value.map(observation));
         Some(Outcome::read(key, read, "the pool has no price yet"))
     }
+}
+
+fn refused(fault: Fault) -> Error {
+    let words = fault.to_string();
+    let is_limit = matches!(fault.code, Some(429 | -32429)) || fault.says_too_often();
+    if is_limit { Error::rate_limited(None, words) } else { Error::Unavailable(words) }
 }
 
 fn read(account: &str, invert: bool) -> Result<Option<Value>, Malformed> {

@@ -7,7 +7,8 @@ mod layout;
 use std::collections::BTreeMap;
 
 use feedgate_sdk::{
-    Action, Bucket, Description, HttpLimits, Ids, Mirror, Plugin, Scope, Secret, SettingsError, ValueKind, settings,
+    Absences, Action, Bucket, Description, HttpLimits, Ids, Mirror, Plugin, Scope, Secret, SettingsError, ValueKind,
+    settings,
 };
 use serde::Deserialize;
 
@@ -18,6 +19,7 @@ struct SolanaAccount {
     settings: Settings,
     /// By the pool's name or address, as it is.
     ids: Ids,
+    absences: Absences,
 }
 
 #[derive(Deserialize)]
@@ -96,6 +98,6 @@ impl Plugin for SolanaAccount {
             let pool = Pool { address: Some(address.to_owned()), invert: false };
             settings.pools.entry(name.to_owned()).or_insert(pool);
         }
-        Ok((Self { settings, ids: Ids::new(str::to_owned) }, ValueKind::Other))
+        Ok((Self { settings, ids: Ids::new(str::to_owned), absences: Absences::default() }, ValueKind::Other))
     }
 }
