@@ -42,6 +42,9 @@ struct Feed {
     refusal: &'static str,
 }
 
+/// A venue that lists nothing says nothing of any id: none is rejected.
+const EMPTY_LIST: &str = "an empty list, which says nothing of any id";
+
 /// Every venue over every transport that it has. Some limit requests; the others may be asked often.
 const FEEDS: &[Feed] = &[
     Feed {
@@ -82,7 +85,7 @@ const FEEDS: &[Feed] = &[
         value: ValueKind::LastTrade,
         timed: true,
         bad: &[("NOPE/USD", "left out of 3 answers"), ("BTC USD", "not a market")],
-        refusal: "left out",
+        refusal: EMPTY_LIST,
     },
     Feed {
         name: "bitstamp-ws",
@@ -132,7 +135,7 @@ const FEEDS: &[Feed] = &[
         value: ValueKind::Index,
         timed: true,
         bad: &[("nope", "left out of 3 answers")],
-        refusal: "left out",
+        refusal: EMPTY_LIST,
     },
     Feed {
         name: "coinmarketcap-http",
@@ -142,7 +145,7 @@ const FEEDS: &[Feed] = &[
         value: ValueKind::Index,
         timed: true,
         bad: &[("999999", "left out of 3 answers")],
-        refusal: "left out",
+        refusal: EMPTY_LIST,
     },
     Feed {
         name: "crypto-com-ws",
@@ -162,7 +165,7 @@ const FEEDS: &[Feed] = &[
         value: ValueKind::Index,
         timed: false,
         bad: &[("NOPE-USD", "left out of 3 answers"), ("BTC", "not a market")],
-        refusal: "left out",
+        refusal: EMPTY_LIST,
     },
     Feed {
         name: "gate-ws",
@@ -182,7 +185,7 @@ const FEEDS: &[Feed] = &[
         value: ValueKind::Index,
         timed: false,
         bad: &[("eth/0xab", "left out of 3 answers")],
-        refusal: "left out",
+        refusal: EMPTY_LIST,
     },
     Feed {
         name: "htx-ws",
@@ -255,7 +258,7 @@ const FEEDS: &[Feed] = &[
         value: ValueKind::Mid,
         timed: false,
         bad: &[("123", "left out of 3 answers"), ("yes", "not a token")],
-        refusal: "left out",
+        refusal: EMPTY_LIST,
     },
 ];
 

@@ -21,7 +21,7 @@ struct Chain {
     own: [&'static str; 2],
     settings: &'static str,
     /// What the known pool's state says, and the price. A state that begins with `0x` is the square root itself.
-    /// Computed with rational numbers elsewhere.
+    /// Computed with rational numbers elsewhere, to as many digits as the root has.
     prices: &'static [(&'static str, &'static str)],
     /// The same for the own pool, the other way round.
     inverted: (&'static str, &'static str),
@@ -46,7 +46,7 @@ const CHAINS: [Chain; 2] = [
             ("0x19ede21455847da5be51b30007", "67232.5017571944465610436197674"),
             ("0x19ede21455847da5be51b30008", "67232.5017571944465610436197675"),
             // The roots of the lowest and the highest price that there can be.
-            ("0x1000276a3", "0.000000000000000000000000000000000000293895680877431120005620798407"),
+            ("0x1000276a3", "0.0000000000000000000000000000000000002938956809"),
             ("0xfffd8963efd1fc6a506488495d951d5263988d25", "34025678683638809407064233990000000000000"),
         ],
         inverted: ("0x1000000000000000000000000", "0.000000000001"),
@@ -62,14 +62,14 @@ const CHAINS: [Chain; 2] = [
         settings: "settings = { pools = { mine = { address = \"8sLbNZoA1cfnvMJLPfp98ZLAnFSYCFApfJKMbiXNLwxj\", \
                    invert = true }, nowhere = { address = \"11111111111111111111111111111111\" } } }",
         prices: &[
-            ("0x69e89e1c27f0ec35", "171.152417094570780605876973092"),
-            ("0x69e89e1c27f0ec36", "171.152417094570780650731036388"),
-            ("0x100013b50", "0.0000000000000000542121463026958192095785753693"),
-            ("0xfffec4b1845c1aa94e69579b", "18446050713735950759526.5608062"),
+            ("0x69e89e1c27f0ec35", "171.1524170945707806"),
+            ("0x69e89e1c27f0ec36", "171.1524170945707807"),
+            ("0x100013b50", "0.0000000000000000542121463"),
+            ("0xfffec4b1845c1aa94e69579b", "18446050713735950759526.560806"),
         ],
         inverted: ("0x10000000000000000", "0.001"),
         strange: "another kind",
-        nowhere: (State::Rejected, "no such account"),
+        nowhere: (State::Rejected, "left out of 3 answers"),
         node: "https://api.mainnet-beta.solana.com",
         still: "",
     },
