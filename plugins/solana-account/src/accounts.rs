@@ -104,7 +104,12 @@ impl SolanaAccount {
         let id = self.ids.symbol(key)?;
         let Some(account) = account else {
             // One of several nodes behind a name may not have it yet.
-            return Some(self.absences.absent(key, id));
+            return Some(match self.absences.absent(key, id) {
+                Outcome::Unresolved(absent) => {
+                    Outcome::missing(key, absent.why, format!("no such account at this node: {}", absent.text))
+                }
+                other => other,
+            });
         };
         self.absences.present(id);
         let invert = self.settings.pools.get(id).is_some_and(|pool| pool.invert);

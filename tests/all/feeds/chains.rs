@@ -69,7 +69,7 @@ const CHAINS: [Chain; 2] = [
         ],
         inverted: ("0x10000000000000000", "0.001"),
         strange: "another kind",
-        nowhere: (State::Rejected, "left out of 3 answers"),
+        nowhere: (State::Rejected, "no such account"),
         node: "https://api.mainnet-beta.solana.com",
         still: "",
     },
