@@ -25,6 +25,9 @@ const INTERVAL: Duration = Duration::from_millis(5);
 /// Frames of the provider that is measured, in each row.
 const FRAMES: usize = 1_000;
 
+/// How long starting may take, and all frames of a row: ten times what they do on a quiet machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What a burning plugin takes for one frame.
 const BURNT: Duration = Duration::from_millis(50);
 
@@ -140,7 +143,9 @@ fn row(name: &str, guest: &[u8], others: usize, settings: &str, threads: usize) 
                 }
             });
         }
+        let deadline = Instant::now() + PATIENCE;
         while value(&store, "good").is_none() || !others_run(&store, &status, others) {
+            assert!(Instant::now() < deadline, "not every provider runs within {} s", PATIENCE.as_secs());
             std::thread::sleep(Duration::from_millis(1));
         }
         begin.store(true, Ordering::Relaxed);
@@ -181,7 +186,14 @@ fn deaths(store: &Store, status: &Status, provider: &str) -> usize {
 /// The time of each frame until its value, or a later one, can be read; in ascending order.
 fn measure(store: &Store, sent: &Mutex<Vec<Instant>>) -> Vec<Duration> {
     let mut latencies = Vec::with_capacity(FRAMES);
+    let deadline = Instant::now() + PATIENCE;
     while latencies.len() < FRAMES {
+        assert!(
+            Instant::now() < deadline,
+            "{} of {FRAMES} frames arrived within {} s",
+            latencies.len(),
+            PATIENCE.as_secs()
+        );
         let found = value(store, "good").and_then(|value| usize::try_from(value).ok());
         let now = Instant::now();
         if let Some(found) = found {

@@ -220,7 +220,9 @@ async fn start(config: &std::path::Path, plugins: usize) -> f64 {
     let daemon = Daemon::start_with(source, Options { compiler }).await.expect("a good configuration");
     let status = daemon.status().clone();
     let loaded = || status.plugins().iter().filter(|(_, plugin)| plugin.loaded.is_some()).count();
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while loaded() < plugins {
+        assert!(tokio::time::Instant::now() < deadline, "{} of {plugins} plugins are loaded", loaded());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let taken = used() - started;
